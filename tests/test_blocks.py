@@ -1,0 +1,293 @@
+"""The contract of a block, held by everything that is registered."""
+
+import copy
+import inspect
+import pickle
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+import ultralytics.nn.tasks  # noqa: F401  # activates the plugin
+from torch import nn
+
+from yolo_backbones import registry
+from yolo_backbones.blocks.fasternet import FasterStage, PartialConv
+from yolo_backbones.blocks.sknet import SKConv, SKStage, SKUnit
+from yolo_backbones.blocks.starnet import StarBlock
+from yolo_backbones.blocks.vanillanet import DeepConv, VanillaBlock
+
+OWN = [block for block in registry.blocks().values() if block.cls.__module__.startswith("yolo_backbones.")]
+C1, C2 = 32, 64
+
+
+def cases():
+    """Every block, with equal and unequal channels, and with 1 and 2 repeats where it takes them."""
+    for block in OWN:
+        for c1, c2 in ((C2, C2), (C1, C2)):
+            for n in (1, 2) if block.like == "C2f" else (None,):
+                args = (c1, c2) if n is None else (c1, c2, n)
+                yield pytest.param(block, args, id=f"{block.name}{args}".replace(" ", ""))
+
+
+CASES = list(cases())
+
+
+@pytest.fixture
+def image():
+    torch.manual_seed(0)
+    return lambda c, scale=1.0: (torch.rand(2, c, 48, 80) * 2 - 1) * scale
+
+
+def build(block, args) -> nn.Module:
+    torch.manual_seed(0)
+    return block.build(*args)
+
+
+def stride(block) -> int:
+    parameters = inspect.signature(block.cls).parameters
+    # The kernel of a patch embedding is its stride.
+    name = "s" if "s" in parameters else "k"
+    return parameters[name].default if name in parameters and block.name not in {"StarStage"} else 1
+
+
+def randomise(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+
+
+def test_each_family_registers_its_blocks():
+    assert {block.name for block in OWN} == {
+        "StarStem", "StarDown", "StarStage", "FasterEmbed", "FasterMerge", "FasterStage", "VanillaStem",
+        "VanillaBlock", "SKConv", "SKUnit", "SKStage",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("block", "args"), CASES)
+def test_output_has_c2_channels_and_the_stride(block, args, image):
+    y = build(block, args)(image(args[0]))
+    assert y.shape == (2, args[1], 48 // stride(block), 80 // stride(block))
+
+
+@pytest.mark.parametrize(("block", "args"), CASES)
+def test_every_parameter_gets_a_gradient(block, args, image):
+    model = build(block, args)
+    y = model(image(args[0]))
+    (y * torch.randn_like(y)).sum().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("block", "args"), CASES)
+def test_trains_on_a_batch_of_one_at_any_size(block, args):
+    model = build(block, args)
+    for height, width in ((32, 64), (96, 32)):
+        assert model(torch.randn(1, args[0], height, width)).isfinite().all()
+
+
+@pytest.mark.parametrize(("block", "args"), CASES)
+def test_copies_and_pickles(block, args, image):
+    model = build(block, args).eval()
+    x = image(args[0])
+    expected = model(x)
+    assert torch.equal(copy.deepcopy(model)(x), expected)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), expected)
+
+
+@pytest.mark.parametrize(("block", "args"), CASES)
+def test_traces_for_other_sizes_and_batches(block, args, image):
+    model = build(block, args).eval()
+    randomise(model)
+    with torch.no_grad():
+        traced = torch.jit.trace(model, image(args[0]))
+        x = torch.randn(3, args[0], 64, 32)
+        torch.testing.assert_close(traced(x), model(x))
+
+
+@pytest.mark.parametrize("merged", [False, True], ids=["unmerged", "merged"])
+@pytest.mark.parametrize(("block", "args"), CASES)
+def test_half_precision_stands_values_that_overflow_naively(block, args, merged, image):
+    """Inputs and outputs fit into half precision; a sum over pixels or a product of two channels would not."""
+    model = build(block, args).eval()
+    if merged:
+        for module in model.modules():
+            if hasattr(module, "merge"):
+                module.merge()
+    x = image(args[0], 20_000)
+    with torch.no_grad():
+        expected = model(x)
+        assert expected.abs().max() < 65_504
+        y = model.half()(x.half()).float()
+    assert y.isfinite().all()
+    # By the norm: next to a clipping activation's edge, rounding an input decides between 0 and 6.
+    assert (y - expected).norm() < 0.02 * expected.norm()
+
+
+@pytest.mark.parametrize(("block", "args"), CASES)
+def test_leaves_its_input_alone(block, args, image):
+    model = build(block, args).eval()
+    x = image(args[0])
+    before = x.clone()
+    with torch.no_grad():
+        model(x)
+    assert torch.equal(x, before)
+
+
+def test_the_star_is_a_product(image):
+    """f(x) + f(x) would be linear in both factors; the product scales with the square where ReLU6 does not clip."""
+    block = StarBlock(C2, 2).eval()
+    block.dwconv, block.g, block.dwconv2 = nn.Identity(), nn.Identity(), nn.Identity()
+    x = image(C2, 0.5)
+    with torch.no_grad():
+        one, other = block.f1(x), block.f2(x)
+        seen = []
+        block.g.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        block.dwconv2.register_forward_hook(lambda *_: torch.zeros_like(x))
+        block(x)
+    torch.testing.assert_close(seen[0], F.relu6(one) * other)
+    assert not torch.allclose(seen[0], F.relu6(one) + other)
+
+
+def test_merging_a_star_changes_no_bit(image):
+    block = StarBlock(C2, 2).eval()
+    randomise(block)
+    x = image(C2)
+    with torch.no_grad():
+        expected = block(x)
+        block.merge()
+        block.merge()
+        assert torch.equal(block(x), expected)
+
+
+@pytest.mark.parametrize("layer_scale", [0.0, 0.1])
+def test_both_forms_of_the_partial_convolution_agree(layer_scale, image):
+    args = (C2, C2, 2, 4, 2.0, "gelu", 0.0, layer_scale)
+    torch.manual_seed(0)
+    slicing = FasterStage(*args, "slicing").eval()
+    torch.manual_seed(0)
+    split_cat = FasterStage(*args, "split_cat").eval()
+    x = image(C2)
+    before = x.clone()
+    with torch.no_grad():
+        torch.testing.assert_close(slicing(x), split_cat(x))
+    assert torch.equal(x, before)  # it is the shortcut, too
+
+
+def test_slicing_gives_way_to_split_cat_in_training_and_export(image):
+    block = PartialConv(C2, form="slicing")
+    x = image(C2)
+    assert "CatBackward" in type(block.train()(x).grad_fn).__name__
+    assert "CatBackward" not in type(block.eval()(x).grad_fn).__name__
+    traced = {node.kind() for node in torch.jit.trace(block, x).graph.nodes()}
+    assert "aten::cat" in traced
+
+
+def test_partial_convolution_passes_the_rest_unchanged(image):
+    x = image(C2)
+    y = PartialConv(C2, n_div=4)(x)
+    assert torch.equal(y[:, C2 // 4 :], x[:, C2 // 4 :])
+    assert not torch.allclose(y[:, : C2 // 4], x[:, : C2 // 4])
+
+
+@pytest.mark.parametrize("s", [1, 2])
+def test_merging_vanilla_convolutions_keeps_the_output(s, image):
+    block = VanillaBlock(C1, C2, s).eval()
+    randomise(block)
+    x = image(C1)
+    with torch.no_grad():
+        expected = block(x)
+        block.convs.merge()
+        torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-5)
+    assert sum(isinstance(m, nn.Conv2d) for m in block.convs.modules()) == 1
+
+
+def test_a_slope_keeps_two_convolutions_apart(image):
+    block = VanillaBlock(C1, C2).eval()
+    for module in block.modules():
+        if isinstance(module, DeepConv):
+            module.slope = 0.5
+            module.merge()
+    assert sum(isinstance(m, nn.Conv2d) for m in block.convs.modules()) == 2
+
+
+def test_adaptive_pooling_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match=r"ada_pool=38 pools every image to 38x38 .* stride"):
+        VanillaBlock(C1, C2, 2, 3, False, 38)
+
+
+@pytest.mark.parametrize("form", ["dilated", "plain"])
+@pytest.mark.parametrize("M", [1, 2, 3])
+def test_selective_kernel_is_a_weighted_sum_of_its_branches(form, M, image):
+    block = SKConv(C2, C2, M=M, g=8, form=form).eval()
+    randomise(block)
+    x = image(C2)
+    with torch.no_grad():
+        maps = torch.stack([branch(x) for branch in block.branches])
+        y = block(x)
+    assert (y <= maps.amax(0) + 1e-5).all()
+    assert (y >= maps.amin(0) - 1e-5).all()
+    if M == 1:
+        torch.testing.assert_close(y, maps[0])
+
+
+def test_dilated_branches_see_as_far_as_plain_ones():
+    for i, (dilated, plain) in enumerate(
+        zip(SKConv(C2, C2, M=3, g=8).branches, SKConv(C2, C2, M=3, g=8, form="plain").branches)
+    ):
+        reach = [(b.conv.kernel_size[0] - 1) * b.conv.dilation[0] + 1 for b in (dilated, plain)]
+        assert reach == [3 + 2 * i] * 2
+        assert dilated.conv.kernel_size == (3, 3)
+
+
+def test_squeeze_learns_statistics_except_from_one_image():
+    block = SKConv(C2, C2, g=8)
+    before = block.squeeze.bn.running_mean.clone()
+    block(torch.randn(1, C2, 8, 8))
+    assert torch.equal(block.squeeze.bn.running_mean, before)
+    block(torch.randn(2, C2, 8, 8))
+    assert not torch.equal(block.squeeze.bn.running_mean, before)
+
+
+@pytest.mark.parametrize("drop_path", [0.5, [0.0, 0.5]])
+@pytest.mark.parametrize("stage", ["StarStage", "FasterStage"])
+def test_stochastic_depth_drops_in_training_alone(stage, drop_path, image):
+    model = registry.blocks()[stage].cls(C2, C2, 2, drop_path=drop_path)
+    x = image(C2).repeat(16, 1, 1, 1)  # that none of them differs has a chance of 2**-32
+    assert not torch.equal(model(x), model(x))
+    model.eval()
+    assert torch.equal(model(x), model(x))
+
+
+MISTAKES = [
+    (FasterStage, (32, 30, 1), "FasterStage: c2=30 is not divisible by n_div=4; change the YAML row"),
+    (FasterStage, (32, 32, 1, 0), "FasterStage: n_div=0 has to be a whole number, at least 1"),
+    (FasterStage, (32, 32, 1, 4, -1), "FasterStage: mlp_ratio=-1 has to be a number above 0"),
+    (FasterStage, (32, 32, 1, 4, 2, "swoosh"), "FasterStage: act='swoosh' is no known activation; choose one of relu"),
+    (FasterStage, (32, 32, 1, 4, 2, "relu", 1.0), "FasterStage: drop_path=1.0 has to be a number from 0 to below 1"),
+    (FasterStage, (32, 32, 1, 4, 2, "relu", 0, 0, "cat"), "FasterStage: form='cat' is no form"),
+    (SKConv, (64, 64, 1, 0), "SKConv: M=0 has to be a whole number, at least 1"),
+    (SKConv, (64, 64, 1, 2, 7), "SKConv: c1=64 is not divisible by g=7"),
+    (SKConv, (64, 64, 1, 2, 32, -16), "SKConv: r=-16 has to be a number above 0"),
+    (SKConv, (64, 64, 1, 2, 8, 16, 32, "plane"), "SKConv: form='plane' is no form"),
+    (SKConv, (32, 64, 1, 3, 1, 16, 32, "dilated", True), "SKConv: c1=32 is not divisible by M=3"),
+    (SKUnit, (64, 64, 1, 2, 8, 16, 32, -0.5), "SKUnit: e=-0.5 has to be a number above 0"),
+    (SKStage, (64, 64, 0), "SKStage: n=0 has to be a whole number, at least 1"),
+    (VanillaBlock, (64, 64, 0), "VanillaBlock: s=0 has to be a whole number, at least 1"),
+    (VanillaBlock, (64, 64, 2, -1), "VanillaBlock: act_num=-1 has to be a whole number, at least 0"),
+    ("StarStage", (64, 64, 1, 0), "StarStage: mlp_ratio=0 has to be a number above 0"),
+    ("StarStage", (64, 64, 2, 4, [0.1]), "StarStage: drop_path=[0.1] has to be one rate, or a list of one for each"),
+    ("StarStage", (64, 64, 1, 4, 0, "relu6", 4), "StarStage: k=4 has to be odd"),
+    ("StarStem", (3, 64.5), "StarStem: c2=64.5 has to be a whole number"),
+]
+
+
+@pytest.mark.parametrize(("block", "args", "message"), MISTAKES)
+def test_a_mistaken_argument_is_named_with_its_rule(block, args, message):
+    cls = registry.blocks()[block].cls if isinstance(block, str) else block
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        cls(*args)

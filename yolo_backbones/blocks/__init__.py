@@ -1,0 +1,1 @@
+"""The backbones' building blocks, one paper a file."""

@@ -1,0 +1,98 @@
+"""Errors for a mistaken YAML row: the block, the argument, its value, the rule, the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "hardswish": nn.Hardswish,
+}
+
+
+def activation(block: str, name: object) -> nn.Module:
+    """The activation of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not isinstance(name, str) or name.lower() not in ACTIVATIONS:
+        raise ValueError(f"{block}: act={name!r} is no known activation; choose one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name.lower()]()
+
+
+def whole(block: str, least: int = 1, **values: object) -> None:
+    """Checks that each value is a whole number of at least `least`.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{block}: {name}={value!r} has to be a whole number, at least {least}")
+
+
+def odd(block: str, **values: int) -> None:
+    """Checks that each value is an odd number, as a kernel that keeps the image's size is.
+
+    Raises:
+        ValueError: one is not.
+    """
+    whole(block, **values)
+    for name, value in values.items():
+        if value % 2 == 0:
+            raise ValueError(f"{block}: {name}={value} has to be odd, or the output's size differs from the input's")
+
+
+def positive(block: str, **values: object) -> None:
+    """Checks that each value is a number above 0.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise ValueError(f"{block}: {name}={value!r} has to be a number above 0")
+
+
+def probability(block: str, **values: object) -> None:
+    """Checks that each value lies in [0, 1).
+
+    Raises:
+        ValueError: one does not.
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise ValueError(f"{block}: {name}={value!r} has to be a number from 0 to below 1")
+
+
+def divisible(block: str, by_name: str, by: int, **channels: int) -> None:
+    """Checks that each channel count is a multiple of `by`.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, value in channels.items():
+        if value % by:
+            raise ValueError(
+                f"{block}: {name}={value} is not divisible by {by_name}={by}; change the YAML row or the width multiple"
+            )
+
+
+def rates(block: str, drop_path: float | Iterable[float], n: int) -> list[float]:
+    """Stochastic depth's drop rate for each of `n` blocks: one for all, or a list of n.
+
+    Raises:
+        ValueError: a rate outside [0, 1), or a list of another length.
+    """
+    listed = list(drop_path) if isinstance(drop_path, Iterable) else [drop_path] * n
+    if len(listed) != n:
+        raise ValueError(f"{block}: drop_path={listed!r} has to be one rate, or a list of one for each of n={n} blocks")
+    for rate in listed:
+        probability(block, drop_path=rate)
+    return listed

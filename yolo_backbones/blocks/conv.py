@@ -1,0 +1,42 @@
+"""Convolution and BatchNorm, with the bias that some papers keep between the two."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from ultralytics.nn.modules import Conv
+
+
+class ConvBN(Conv):
+    """Ultralytics' `Conv`, so that `model.fuse()` folds it, without an activation unless one is given.
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H', W'), H' = H / s where `p` is left to it and s divides H
+
+    Args:
+        c1: input channels.
+        c2: output channels.
+        k: kernel size.
+        s: stride.
+        p: padding; None pads to the input's size at stride 1.
+        g: groups.
+        d: dilation.
+        act: the activation, none by default.
+        bias: whether the convolution has a bias. BatchNorm makes it superfluous; published weights have it.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        k: int = 1,
+        s: int = 1,
+        p: int | None = None,
+        g: int = 1,
+        d: int = 1,
+        act: nn.Module | None = None,
+        bias: bool = False,
+    ) -> None:
+        super().__init__(c1, c2, k, s, p, g, d, act if act is not None else False)
+        if bias:
+            self.conv.bias = nn.Parameter(torch.zeros(c2))

@@ -1,0 +1,20 @@
+"""Stochastic depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+
+def drop_path(rate: float) -> nn.Module:
+    """Drops a residual branch with probability `rate`, image by image, in training (Huang et al., ECCV 2016)."""
+    return StochasticDepth(rate, mode="row") if rate > 0 else nn.Identity()
+
+
+def linear_rates(last: float, depths: Sequence[int]) -> list[list[float]]:
+    """Drop rates that rise evenly from 0 at the first block to `last` at the network's last, stage by stage."""
+    total = sum(depths)
+    rates = iter([last * i / max(total - 1, 1) for i in range(total)])
+    return [[next(rates) for _ in range(depth)] for depth in depths]

@@ -1,0 +1,336 @@
+"""SKNet: selective kernels, branches of unlike receptive field weighed by attention.
+
+Li et al., "Selective Kernel Networks", CVPR 2019. https://arxiv.org/abs/1903.06586
+Differs from the paper: nothing in form "dilated". Form "plain" is the one most code on the web has: true 5x5, 7x7, ...
+kernels, biases everywhere, neither BatchNorm nor ReLU in the squeeze, and units without ReLU.
+The skresnet variants are timm's: branches that share the input's channels out between them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..registry import Variant, register
+from . import checks
+from .conv import ConvBN
+from .merge import Mergeable
+
+_FORMS = ("dilated", "plain")
+
+
+class _Squeeze(ConvBN):
+    """1x1 convolution, BatchNorm and ReLU on a pooled (B, c, 1, 1) map."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        if self.training and len(x) == 1:
+            # One image has one value a channel here, and that has no variance: normalise by the running statistics.
+            bn = self.bn
+            x = F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, training=False, eps=bn.eps)
+        else:
+            x = self.bn(x)
+        return self.act(x)
+
+
+@register(like="Conv")
+class SKConv(nn.Module):
+    """Selective kernel convolution: split, fuse, select (paper, Sec. 3.1).
+
+    `M` branches convolve the input with kernels of 3, 5, 7, ... pixels (form "dilated": 3x3 at dilations 1, 2, 3, ...).
+    Their sum's global mean is squeezed to d = max(c2 / r, L) values, from which a softmax over the branches gives each
+    its weight, a channel (paper, Eq. 1 to 6).
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H/s, W/s), any H and W, any B
+
+    YAML:
+        - [-1, 1, SKConv, [128]]  # [c2, s=1, M=2, g=32, r=16, L=32, form="dilated", split=False]
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        c2: output channels, after width scaling.
+        s: stride.
+        M: number of branches.
+        g: groups of each branch's convolution (paper: G).
+        r: reduction of the squeeze.
+        L: least width of the squeeze.
+        form: "dilated", the paper's, or "plain".
+        split: gives each branch its share of the input's channels instead of all (timm's skresnets).
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        s: int = 1,
+        M: int = 2,
+        g: int = 32,
+        r: float = 16,
+        L: int = 32,
+        form: str = "dilated",
+        split: bool = False,
+    ) -> None:
+        super().__init__()
+        checks.whole("SKConv", c1=c1, c2=c2, s=s, M=M, g=g, L=L)
+        checks.positive("SKConv", r=r)
+        if form not in _FORMS:
+            raise ValueError(f"SKConv: form={form!r} is no form of the selective kernel; choose one of {_FORMS}")
+        if split:
+            checks.divisible("SKConv", "M", M, c1=c1)
+        c_in = c1 // M if split else c1
+        checks.divisible("SKConv", "g", g, c1=c_in, c2=c2)
+        d = max(int(c2 / r), L)
+        plain = form == "plain"
+        self.split = split
+        self.branches = nn.ModuleList(
+            ConvBN(c_in, c2, 3 + 2 * i, s, g=g, act=nn.ReLU(), bias=True)
+            if plain
+            else ConvBN(c_in, c2, 3, s, g=g, d=1 + i, act=nn.ReLU())
+            for i in range(M)
+        )
+        self.squeeze = nn.Conv2d(c2, d, 1) if plain else _Squeeze(c2, d, act=nn.ReLU())
+        self.select = nn.Conv2d(d, M * c2, 1, bias=plain)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Splits, fuses and selects."""
+        parts = x.chunk(len(self.branches), 1) if self.split else [x] * len(self.branches)
+        maps = [branch(part) for branch, part in zip(self.branches, parts)]
+        # The mean of the sum is the sum of the means, which needs no map of the sum.
+        z = torch.stack([_mean(m) for m in maps]).sum(0)
+        logits = self.select(self.squeeze(z)).unflatten(1, (len(maps), -1))
+        weights = logits.softmax(1).unbind(1)
+        y = maps[0] * weights[0]
+        for m, weight in zip(maps[1:], weights[1:]):
+            y = y + m * weight
+        return y
+
+
+def _mean(x: torch.Tensor) -> torch.Tensor:
+    """Global mean, (B, c, H, W) -> (B, c, 1, 1); summed in single precision, where half would overflow."""
+    if x.dtype is torch.float16:
+        return x.mean((2, 3), keepdim=True, dtype=torch.float32).half()
+    return x.mean((2, 3), keepdim=True)
+
+
+@register(like="Conv")
+class SKUnit(Mergeable):
+    """Bottleneck with a selective kernel convolution in its middle, and a shortcut (paper, Sec. 3.2).
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H/s, W/s)
+
+    YAML:
+        - [-1, 1, SKUnit, [256]]  # [c2, s=1, M=2, g=32, r=16, L=32, e=0.5, form="dilated", split=False]
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        c2: output channels, after width scaling.
+        s: stride.
+        M: number of branches.
+        g: groups of each branch's convolution (paper: G).
+        r: reduction of the squeeze.
+        L: least width of the squeeze.
+        e: channels of the middle over `c2`.
+        form: "dilated", the paper's, or "plain".
+        split: gives each branch its share of the middle's channels instead of all.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        s: int = 1,
+        M: int = 2,
+        g: int = 32,
+        r: float = 16,
+        L: int = 32,
+        e: float = 0.5,
+        form: str = "dilated",
+        split: bool = False,
+    ) -> None:
+        super().__init__()
+        checks.positive("SKUnit", e=e)
+        plain = form == "plain"
+        mid = int(c2 * e)
+        self.reduce = ConvBN(c1, mid, act=None if plain else nn.ReLU(), bias=plain)
+        self.sk = SKConv(mid, mid, s, M, g, r, L, form, split)
+        self.norm = nn.BatchNorm2d(mid) if plain else nn.Identity()
+        self.expand = ConvBN(mid, c2, bias=plain)
+        self.shortcut = ConvBN(c1, c2, s=s, bias=plain) if s > 1 or c1 != c2 else nn.Identity()
+        self.act = nn.Identity() if plain else nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Adds the branch to the shortcut."""
+        return self.act(self.expand(self.norm(self.sk(self.reduce(x)))) + self.shortcut(x))
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Moves the plain form's BatchNorm in front of a 1x1 convolution into that convolution."""
+        if isinstance(self.norm, nn.Identity):
+            return
+        norm, conv = self.norm, self.expand.conv
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        conv.bias += conv.weight.flatten(1) @ (norm.bias - norm.running_mean * scale)
+        conv.weight *= scale[:, None, None]
+        self.norm = nn.Identity()
+
+
+@register(like="C2f")
+class SKStage(nn.Module):
+    """`n` SK units, the first with stride `s` (paper, Tab. 1).
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H/s, W/s)
+
+    YAML:
+        - [-1, 3, SKStage, [256, 2]]  # [c2, s=1, M=2, g=32, r=16, L=32, e=0.5, form="dilated", split=False]
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        c2: output channels, after width scaling.
+        n: number of units, after depth scaling.
+        s: stride of the first unit.
+        M: number of branches.
+        g: groups of each branch's convolution (paper: G).
+        r: reduction of the squeeze.
+        L: least width of the squeeze.
+        e: channels of a unit's middle over `c2`.
+        form: "dilated", the paper's, or "plain".
+        split: gives each branch its share of the middle's channels instead of all.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        n: int = 1,
+        s: int = 1,
+        M: int = 2,
+        g: int = 32,
+        r: float = 16,
+        L: int = 32,
+        e: float = 0.5,
+        form: str = "dilated",
+        split: bool = False,
+    ) -> None:
+        super().__init__()
+        checks.whole("SKStage", n=n)
+        options = (M, g, r, L, e, form, split)
+        self.units = nn.Sequential(
+            SKUnit(c1, c2, s, *options), *(SKUnit(c2, c2, 1, *options) for _ in range(n - 1))
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Runs the units."""
+        return self.units(x)
+
+
+class SKBasic(nn.Module):
+    """ResNet's basic block with a selective kernel convolution as its first (timm's skresnet18 and 34).
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H/s, W/s)
+
+    Args:
+        c1: input channels.
+        c2: output channels.
+        s: stride.
+        r: reduction of the squeeze.
+        L: least width of the squeeze.
+    """
+
+    def __init__(self, c1: int, c2: int, s: int = 1, r: float = 8, L: int = 16) -> None:
+        super().__init__()
+        self.sk = SKConv(c1, c2, s, g=1, r=r, L=L, split=True)
+        self.expand = ConvBN(c2, c2, 3)
+        self.shortcut = ConvBN(c1, c2, s=s) if s > 1 or c1 != c2 else nn.Identity()
+        self.act = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Adds the branch to the shortcut."""
+        return self.act(self.expand(self.sk(x)) + self.shortcut(x))
+
+
+class SKNet(nn.Module):
+    """A published SKNet or SK ResNet, for classification (paper, Tab. 1).
+
+    Args:
+        depths: units in each of the four stages.
+        unit: builds one from (c1, c2, s).
+        width: channels of the first stage; each further one doubles them.
+        num_classes: classes.
+        channels: channels of the image.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int],
+        unit: Callable[[int, int, int], nn.Module] = SKUnit,
+        width: int = 256,
+        num_classes: int = 1000,
+        channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.stem = ConvBN(channels, 64, 7, 2, act=nn.ReLU())
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        stages, c1 = [], 64
+        for i, n in enumerate(depths):
+            c2, s = width * 2**i, 2 if i else 1
+            stages.append(nn.Sequential(unit(c1, c2, s), *(unit(c2, c2, 1) for _ in range(n - 1))))
+            c1 = c2
+        self.stages = nn.ModuleList(stages)
+        self.head = nn.Linear(c1, num_classes)
+
+    def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """(B, channels, H, W) -> the four stages' maps, at strides 4, 8, 16 and 32."""
+        x = self.pool(self.stem(x))
+        return [x := stage(x) for stage in self.stages]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) -> (B, num_classes)."""
+        return self.head(self.forward_features(x)[-1].mean((2, 3)))
+
+
+def own_name(key: str) -> str:
+    """Our name of a parameter that timm's `skresnet*` and `skresnext*` call `key`."""
+    key = re.sub(r"^conv1\.", "stem.conv.", key)
+    key = re.sub(r"^bn1\.", "stem.bn.", key)
+    key = re.sub(r"^layer(\d)\.", lambda m: f"stages.{int(m[1]) - 1}.", key)
+    key = re.sub(r"conv\d\.paths\.", "sk.branches.", key)
+    key = re.sub(r"conv\d\.attn\.fc_select", "sk.select", key)
+    key = re.sub(r"conv\d\.attn\.(fc_reduce|bn)", lambda m: f"sk.squeeze.{'bn' if m[1] == 'bn' else 'conv'}", key)
+    key = re.sub(r"(?<=\.\d\.)conv1\.(?=conv|bn)", "reduce.", key)
+    key = re.sub(r"(?<=\.\d\.)conv[23]\.(?=conv|bn)", "expand.", key)
+    key = key.replace("downsample.0", "shortcut.conv").replace("downsample.1", "shortcut.bn")
+    return re.sub(r"^fc\.", "head.", key)
+
+
+_BASIC = {"unit": SKBasic, "width": 64}
+_BOTTLENECK = {"unit": partial(SKUnit, g=1, r=16, L=8, e=0.25, split=True)}
+
+# Figures: the paper's Tab. 2 (top-1 error 20.79 for SKNet-50); skresnet*: timm. sknet_50 is timm's skresnext50_32x4d.
+VARIANTS = {
+    "sknet_26": Variant(SKNet, {"depths": (2, 2, 2, 2)}, 16_746_408),
+    "sknet_50": Variant(SKNet, {"depths": (3, 4, 6, 3)}, 27_479_784, 4.47, 79.21),
+    "sknet_101": Variant(SKNet, {"depths": (3, 4, 23, 3)}, 48_736_040),
+    "skresnet18": Variant(SKNet, {"depths": (2, 2, 2, 2), **_BASIC}, 11_958_056),
+    "skresnet34": Variant(SKNet, {"depths": (3, 4, 6, 3), **_BASIC}, 22_282_376),
+    "skresnet50": Variant(SKNet, {"depths": (3, 4, 6, 3), **_BOTTLENECK}, 25_803_160),
+    "skresnext50_32x4d": Variant(SKNet, {"depths": (3, 4, 6, 3)}, 27_479_784),
+}

@@ -1,0 +1,267 @@
+"""VanillaNet: a plain chain of convolutions, trained deeper than it runs.
+
+Chen et al., "VanillaNet: the Power of Minimalism in Deep Learning", NeurIPS 2023. https://arxiv.org/abs/2305.12972
+Differs from the paper: the slope between two mergeable convolutions stands at 1 throughout, so that a block is linear
+between its activations from the start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..registry import Variant, register
+from . import checks
+from .conv import ConvBN
+from .merge import Mergeable
+
+
+class SeriesActivation(nn.Module):
+    """ReLU, then a depthwise convolution that sums shifted activations, then BatchNorm (paper, Eq. 6).
+
+    Shape:
+        (B, c, H, W) -> (B, c, H, W)
+
+    Args:
+        c: channels.
+        act_num: how far the sum reaches: the kernel is 2 * act_num + 1 wide.
+    """
+
+    def __init__(self, c: int, act_num: int = 3) -> None:
+        super().__init__()
+        self.series = ConvBN(c, c, 2 * act_num + 1, g=c)
+        nn.init.trunc_normal_(self.series.conv.weight, std=0.02)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Activates `x`."""
+        return self.series(F.relu(x))
+
+
+class DeepConv(Mergeable):
+    """Two convolutions, the second 1x1, with `leaky_relu(x, slope)` between them (paper, Sec. 3.1).
+
+    At slope 1 nothing stands between them, and `merge()` makes them one.
+    """
+
+    def __init__(self, first: ConvBN, second: ConvBN | nn.Conv2d) -> None:
+        super().__init__()
+        self.conv1 = first
+        self.conv2 = second
+        self.slope = 1.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not hasattr(self, "conv2"):
+            return self.conv1(x)
+        x = self.conv1(x)
+        return self.conv2(x if self.slope == 1 else F.leaky_relu(x, self.slope))
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Makes the two convolutions one, if the slope is 1; otherwise leaves them."""
+        if self.slope != 1 or not hasattr(self, "conv2"):
+            return
+        first, second = (_without_bn(conv) for conv in (self.conv1, self.conv2))
+        merged = nn.Conv2d(
+            first.in_channels, second.out_channels, first.kernel_size, first.stride, first.padding, bias=True
+        ).to(first.weight)
+        # In double precision: the product sums over all hidden channels.
+        outer = second.weight.flatten(1).double()
+        merged.weight.copy_((outer @ first.weight.flatten(1).double()).view_as(merged.weight))
+        merged.bias.copy_(outer @ first.bias.double() + second.bias.double())
+        merged.requires_grad_(first.weight.requires_grad)
+        merged.train(self.training)
+        self.conv1 = merged
+        del self.conv2
+
+
+def _without_bn(conv: ConvBN | nn.Conv2d) -> nn.Conv2d:
+    """The convolution with its BatchNorm folded in, where one is left; always with a bias."""
+    if isinstance(conv, nn.Conv2d):
+        return conv
+    return fuse_conv_bn_eval(conv.eval().conv, conv.bn) if hasattr(conv, "bn") else conv.conv
+
+
+@register(like="Conv")
+class VanillaStem(nn.Module):
+    """A convolution whose kernel is its stride and a 1x1 one, mergeable, then the series activation (paper, Fig. 1).
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H/k, W/k)
+
+    YAML:
+        - [-1, 1, VanillaStem, [128]]  # [c2, k=4, act_num=3, bias=False]
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        c2: output channels, after width scaling.
+        k: kernel size and stride.
+        act_num: reach of the series activation.
+        bias: biases in front of BatchNorm, as the published weights have them.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    def __init__(self, c1: int, c2: int, k: int = 4, act_num: int = 3, bias: bool = False) -> None:
+        super().__init__()
+        checks.whole("VanillaStem", c1=c1, c2=c2, k=k)
+        checks.whole("VanillaStem", least=0, act_num=act_num)
+        self.convs = DeepConv(ConvBN(c1, c2, k, k, p=0, bias=bias), ConvBN(c2, c2, bias=bias))
+        self.act = SeriesActivation(c2, act_num)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Embeds the image."""
+        return self.act(self.convs(x))
+
+
+@register(like="Conv")
+class VanillaBlock(nn.Module):
+    """Two mergeable 1x1 convolutions, max pooling, the series activation (paper, Fig. 1).
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H/s, W/s)
+
+    YAML:
+        - [-1, 1, VanillaBlock, [256, 2]]  # [c2, s=2, act_num=3, bias=False]
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        c2: output channels, after width scaling.
+        s: stride, by max pooling; 1 leaves the pooling out.
+        act_num: reach of the series activation.
+        bias: biases in front of BatchNorm, as the published weights have them.
+        ada_pool: refused; `VanillaNet` alone can pool adaptively.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    def __init__(self, c1: int, c2: int, s: int = 2, act_num: int = 3, bias: bool = False, ada_pool: int = 0) -> None:
+        super().__init__()
+        checks.whole("VanillaBlock", c1=c1, c2=c2, s=s)
+        checks.whole("VanillaBlock", least=0, act_num=act_num)
+        if ada_pool:
+            raise ValueError(
+                f"VanillaBlock: ada_pool={ada_pool!r} pools every image to {ada_pool}x{ada_pool} pixels whatever its "
+                "size, so its stride is none that a detector can decode; use s=2. It serves classification alone"
+            )
+        self.convs = DeepConv(ConvBN(c1, c1, bias=bias), ConvBN(c1, c2, bias=bias))
+        self.pool = nn.MaxPool2d(s) if s > 1 else nn.Identity()
+        self.act = SeriesActivation(c2, act_num)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolves, pools and activates."""
+        return self.act(self.pool(self.convs(x)))
+
+
+class VanillaNet(nn.Module):
+    """A published VanillaNet, for classification (paper, Tab. 1).
+
+    Args:
+        dims: channels of the stem and of each block.
+        strides: of the blocks.
+        ada_pool: pixels that each stride-2 block pools to, adaptively, in place of its stride. The stem then has
+            stride 3 and padding 1.
+        act_num: reach of the series activation.
+        num_classes: classes.
+        channels: channels of the image.
+    """
+
+    def __init__(
+        self,
+        dims: Sequence[int],
+        strides: Sequence[int],
+        ada_pool: Sequence[int] = (),
+        act_num: int = 3,
+        num_classes: int = 1000,
+        channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.stem = VanillaStem(channels, dims[0], 4, act_num, bias=True)
+        blocks = [VanillaBlock(c1, c2, s, act_num, bias=True) for c1, c2, s in zip(dims, dims[1:], strides)]
+        if ada_pool:
+            conv = self.stem.convs.conv1.conv
+            conv.stride, conv.padding = (3, 3), (1, 1)
+            for block, size in zip((b for b, s in zip(blocks, strides) if s > 1), ada_pool):
+                block.pool = nn.AdaptiveMaxPool2d(size)
+        self.stages = nn.ModuleList(blocks)
+        self.head = DeepConv(ConvBN(dims[-1], num_classes, bias=True), nn.Conv2d(num_classes, num_classes, 1))
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 1e-6
+
+    @property
+    def slope(self) -> float:
+        """Slope of the leaky ReLU between two mergeable convolutions, 0 to 1."""
+        return self.head.slope
+
+    @slope.setter
+    def slope(self, value: float) -> None:
+        for module in self.modules():
+            if isinstance(module, DeepConv):
+                module.slope = value
+
+    def merge(self) -> None:
+        """Merges every pair of convolutions, if the slope is 1."""
+        for module in list(self.modules()):
+            if isinstance(module, DeepConv):
+                module.merge()
+
+    def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """(B, channels, H, W) -> the maps of the stem and of each block."""
+        x = self.stem(x)
+        return [x, *(x := stage(x) for stage in self.stages)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels, H, W) -> (B, num_classes)."""
+        x = self.forward_features(x)[-1].mean((2, 3), keepdim=True)
+        return self.head(x).flatten(1)
+
+
+def own_name(key: str) -> str:
+    """Our name of a parameter that the authors' network calls `key`."""
+    key = re.sub(r"^stem([12])\.([01])\.", lambda m: f"stem.convs.conv{m[1]}.{_LAYERS[m[2]]}.", key)
+    key = re.sub(r"^(stages\.\d+)\.(conv[12])\.([01])\.", lambda m: f"{m[1]}.convs.{m[2]}.{_LAYERS[m[3]]}.", key)
+    key = re.sub(r"^(stem2\.2|stages\.\d+\.act)\.bn\.", r"\1.series.bn.", key)
+    key = re.sub(r"^(stem2\.2|stages\.\d+\.act)\.weight$", r"\1.series.conv.weight", key)
+    key = key.replace("stem2.2.", "stem.act.")
+    return key.replace("cls1.2.", "head.conv1.conv.").replace("cls1.3.", "head.conv1.bn.").replace("cls2.0.", "head.conv2.")
+
+
+_LAYERS = {"0": "conv", "1": "bn"}
+
+
+def _variant(dims: tuple[int, ...], strides: tuple[int, ...], *figures: float, **config: object) -> Variant:
+    parameters, merged, gmacs, top1 = figures
+    return Variant(
+        VanillaNet, {"dims": dims, "strides": strides, **config}, int(parameters), gmacs, top1, merged=int(merged)
+    )
+
+
+def _deep(repeats: int, width: float = 1) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Widths and strides of VanillaNet-7 with `repeats` more blocks of 2048 channels."""
+    dims = (512, 512, 1024, 2048, *(2048,) * repeats, 4096, 4096)
+    return tuple(int(dim * width) for dim in dims), (1, 2, 2, *(1,) * repeats, 2, 1)
+
+
+# Figures: https://github.com/huawei-noah/VanillaNet; parameters counted on their code.
+VARIANTS = {
+    "vanillanet_5": _variant((512, 1024, 2048, 4096), (2, 2, 2), 22_328_800, 15_523_304, 5.161, 72.49),
+    "vanillanet_6": _variant((512, 1024, 2048, 4096, 4096), (2, 2, 2, 1), 56_116_704, 32_509_416, 5.993, 76.36),
+    "vanillanet_7": _variant(*_deep(0), 56_670_176, 32_797_672, 6.894, 77.98),
+    "vanillanet_8": _variant(*_deep(1), 65_175_520, 37_096_424, 7.736, 79.13),
+    "vanillanet_9": _variant(*_deep(2), 73_680_864, 41_395_176, 8.577, 79.87),
+    "vanillanet_10": _variant(*_deep(3), 82_186_208, 45_693_928, 9.419, 80.57),
+    "vanillanet_11": _variant(*_deep(4), 90_691_552, 49_992_680, 10.261, 81.08),
+    "vanillanet_12": _variant(*_deep(5), 99_196_896, 54_291_432, 11.103, 81.55),
+    "vanillanet_13": _variant(*_deep(6), 107_702_240, 58_590_184, 11.944, 82.05),
+    "vanillanet_13_x1_5": _variant(*_deep(6, 1.5), 236_942_048, 127_796_200, 26.548, 82.53),
+    "vanillanet_13_x1_5_ada_pool": _variant(
+        *_deep(6, 1.5), 236_942_048, 127_796_200, 48.983, 83.11, ada_pool=(38, 19, 10)
+    ),
+}

@@ -1,0 +1,164 @@
+"""The seam to Ultralytics: everything of the package that touches its internals is in this file.
+
+`activate()` is called once `ultralytics.nn.tasks` has run, in every process. Each of its steps may be repeated: a
+reload of Ultralytics' modules undoes some of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+from ultralytics.nn import tasks
+from ultralytics.utils import ROOT, checks
+
+from . import blocks as block_files
+from . import configs, registry
+from .blocks.merge import Mergeable
+
+_lock = threading.RLock()
+
+
+def activate() -> None:
+    """Makes blocks, configs, merging and restricted loading known to Ultralytics. Idempotent."""
+    with _lock:
+        for file in pkgutil.iter_modules(block_files.__path__, f"{block_files.__name__}."):
+            _trust(importlib.import_module(file.name))
+        registry.subscribe(_expose)
+        _replace(tasks, "yaml_model_load", _with_shipped_models)
+        _replace(checks, "check_file", _with_shipped_datasets)
+        _replace(tasks.BaseModel, "fuse", _with_merging)
+        registry.import_user_blocks()
+
+
+class _RowContract(type):
+    """Metaclass of the aliases: equal to the built-in whose row contract the block shares, and called in its place.
+
+    `parse_model` reads a row by looking the class up in sets of built-ins (`m in base_modules`). An alias is found
+    there as the built-in would be, so that channels, width and repeats are filled in; calling it builds the block.
+    """
+
+    block: registry.Block
+    built_in: type
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is cls.built_in
+
+    def __hash__(cls) -> int:
+        return hash(cls.built_in)
+
+    def __call__(cls, *args: Any) -> nn.Module:
+        return cls.block.build(*args)
+
+    def __repr__(cls) -> str:  # parse_model prints it
+        return repr(cls.block.cls)
+
+
+def _expose(block: registry.Block) -> None:
+    """Puts a block's alias among the names that model YAMLs may use, and its layers among the loadable ones."""
+    taken = vars(tasks).get(block.name)
+    if taken is not None and not isinstance(taken, _RowContract):
+        raise ValueError(
+            f"register({block.name}, like={block.like!r}): Ultralytics has a {block.name} of its own "
+            f"({getattr(taken, '__module__', 'ultralytics.nn.tasks')}); rename the class"
+        )
+    namespace = {"block": block, "built_in": getattr(tasks, block.like), "__module__": __name__}
+    alias = _RowContract(block.name, (nn.Module,), namespace)
+    setattr(tasks, block.name, alias)
+    _trust(sys.modules[block.cls.__module__])
+
+
+def _trust(file: ModuleType) -> None:
+    """Lets restricted loading (`ULTRALYTICS_SAFE_LOAD=1`) take the layers that a file defines or builds blocks from."""
+    layers = [cls for cls in vars(file).values() if inspect.isclass(cls) and issubclass(cls, nn.Module)]
+    torch.serialization.add_safe_globals(layers)
+
+
+def _replace(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Wraps `owner.name`, once, also where Ultralytics has imported it from there already."""
+    original = getattr(owner, name)
+    if getattr(original, "_yolo_backbones", False):
+        return
+    wrapped = functools.wraps(original)(wrap(original))
+    wrapped._yolo_backbones = True  # type: ignore[attr-defined]
+    setattr(owner, name, wrapped)
+    for key, module in list(sys.modules.items()):
+        if key.startswith("ultralytics") and vars(module).get(name) is original:
+            setattr(module, name, wrapped)
+
+
+def _with_shipped_models(yaml_model_load: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def load(path: str | Path) -> dict[str, Any]:
+        path = Path(path)
+        file = None if _in_ultralytics(path) else configs.find_model(path)
+        if file is not None:
+            config = yaml.safe_load(file.read_text(encoding="utf-8"))
+            config |= {"scale": tasks.guess_model_scale(path), "yaml_file": str(path)}
+        else:
+            try:
+                config = yaml_model_load(path)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(_unknown(path, error)) from None
+        _check_rows(config)
+        return config
+
+    return load
+
+
+def _check_rows(config: dict[str, Any]) -> None:
+    """Finds rows of ours that parse_model would stumble over before it gets to the block, which checks the others."""
+    for _, _, name, args in [*config.get("backbone", []), *config.get("head", [])]:
+        if name in registry.blocks():
+            registry.blocks()[name].check_row(args)
+
+
+def _in_ultralytics(path: Path) -> bool:
+    """Whether Ultralytics ships a config of that name itself."""
+    return bool(set(_ultralytics_models()) & {path.stem, configs.without_scale(path).stem})
+
+
+@functools.cache
+def _ultralytics_models() -> list[str]:
+    return sorted(file.stem for file in (ROOT / "cfg" / "models").rglob("*.yaml"))
+
+
+def _unknown(path: Path, error: FileNotFoundError) -> str:
+    scale = tasks.guess_model_scale(path)
+    known = [*configs.models(), *_ultralytics_models()]
+    near = configs.nearest(configs.without_scale(path).stem, known)
+    if not near:
+        return f"{error}; shipped backbones: {', '.join(configs.models())}"
+    names = [re.sub(r"^(yolov?\d+)(?=-|$)", rf"\g<1>{scale}", stem) for stem in near]
+    return f"{error}; did you mean {' or '.join(f'{name}.yaml' for name in names)}?"
+
+
+def _with_shipped_datasets(check_file: Callable[..., Any]) -> Callable[..., Any]:
+    def check(file: str | Path, *args: Any, **kwargs: Any) -> Any:
+        shipped = configs.find_dataset(Path(file))
+        if shipped is None or (ROOT / "cfg" / "datasets" / shipped.name).exists():
+            return check_file(file, *args, **kwargs)
+        return str(shipped)
+
+    return check
+
+
+def _with_merging(fuse: Callable[..., Any]) -> Callable[..., Any]:
+    def merge_and_fuse(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        for module in list(self.modules()):  # merging removes some
+            if isinstance(module, Mergeable):
+                module.merge()
+        return fuse(self, *args, **kwargs)
+
+    return merge_and_fuse

@@ -1,0 +1,237 @@
+"""Which blocks exist, and how Ultralytics reads a YAML row for each.
+
+A block is registered with the contract of the Ultralytics layer whose row it shares:
+
+| `like`   | YAML row                         | the block is called with   | scaled by width, depth |
+|----------|----------------------------------|----------------------------|------------------------|
+| `Conv`   | `[from, 1, Block, [c2, *args]]`  | `(c1, c2, *args)`          | c2                     |
+| `C2f`    | `[from, n, Block, [c2, *args]]`  | `(c1, c2, n, *args)`       | c2, n                  |
+| `HGStem` | `[from, 1, Block, [cm, c2, *args]]` | `(c1, cm, c2, *args)`   | nothing                |
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar, overload
+
+from torch import nn
+
+Class = TypeVar("Class", bound=type[nn.Module])
+
+# What Ultralytics puts in front of a row's own arguments, and how many of these the row itself gives.
+CONTRACTS: dict[str, tuple[str, ...]] = {"Conv": ("c1", "c2"), "C2f": ("c1", "c2", "n"), "HGStem": ("c1", "cm", "c2")}
+FROM_ROW = frozenset({"c2", "cm"})
+
+# Modules or .py files with blocks of the user's own, imported in every process; `os.pathsep` between them.
+USER_BLOCKS = "YOLO_BACKBONES_BLOCKS"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A registered block.
+
+    Attributes:
+        cls: the module class.
+        like: the Ultralytics layer whose row contract it shares, a key of `CONTRACTS`.
+    """
+
+    cls: type[nn.Module]
+    like: str
+
+    @property
+    def name(self) -> str:
+        """The name a YAML row uses."""
+        return self.cls.__name__
+
+    @property
+    def row(self) -> str:
+        """The arguments a YAML row takes, for example `[c2, n_div=4]`."""
+        given = CONTRACTS[self.like]
+        own = list(inspect.signature(self.cls).parameters.values())[len(given) :]
+        names = [name for name in given if name in FROM_ROW]
+        names += [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in own]
+        return f"[{', '.join(names)}]"
+
+    def build(self, *args: Any) -> nn.Module:
+        """Builds the block from what Ultralytics made of a YAML row.
+
+        Raises:
+            TypeError: the row gives too few or too many arguments.
+        """
+        given = CONTRACTS[self.like]
+        self.check_row([arg for name, arg in zip(given, args) if name in FROM_ROW] + list(args[len(given) :]))
+        return self.cls(*args)
+
+    def check_row(self, row: list[Any]) -> None:
+        """Checks the number of arguments in a YAML row.
+
+        Raises:
+            TypeError: too few or too many.
+        """
+        given = CONTRACTS[self.like]
+        missing = [name for name in given if name in FROM_ROW][len(row) :]
+        try:
+            if missing:
+                raise TypeError(f"missing {', '.join(missing)}")
+            inspect.signature(self.cls).bind(*given, *row[len(FROM_ROW.intersection(given)) :])
+        except TypeError as error:
+            raise TypeError(f"{self.name}: the YAML row gives {row}, but it takes {self.row} ({error})") from None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A published network of a family: how it is assembled, and what its authors report.
+
+    Attributes:
+        network: the class that assembles it.
+        config: that class's arguments.
+        parameters: of the 1000-class network, in training form.
+        gmacs: multiply-accumulates at 224 px, in units of 1e9; of the merged network where there is one.
+        top1: ImageNet-1k top-1 accuracy in percent; None where no weights were published.
+        merged: parameters after merging, where merging removes any beyond BatchNorm.
+    """
+
+    network: Callable[..., nn.Module]
+    config: Mapping[str, Any]
+    parameters: int
+    gmacs: float | None = None
+    top1: float | None = None
+    merged: int | None = None
+
+    def build(self, **overrides: Any) -> nn.Module:
+        """Assembles the network, randomly initialised."""
+        return self.network(**{**self.config, **overrides})
+
+
+@dataclass
+class _Registry:
+    blocks: dict[str, Block] = field(default_factory=dict)
+    listeners: list[Callable[[Block], None]] = field(default_factory=list)
+
+
+_registry = _Registry()
+
+
+def blocks() -> Mapping[str, Block]:
+    """The registered blocks by name."""
+    return _registry.blocks
+
+
+def subscribe(listener: Callable[[Block], None]) -> None:
+    """Calls `listener` for every block registered so far, and for each that comes later."""
+    if listener not in _registry.listeners:
+        _registry.listeners.append(listener)
+    for block in list(_registry.blocks.values()):
+        listener(block)
+
+
+@overload
+def register(cls: Class, *, like: str) -> Class: ...
+@overload
+def register(cls: None = None, *, like: str) -> Callable[[Class], Class]: ...
+def register(cls: Class | None = None, *, like: str) -> Class | Callable[[Class], Class]:
+    """Makes a block known to Ultralytics' model YAMLs, in this process and in those started from it.
+
+    Use it as a decorator, `@register(like="C2f")`, or call it, `register(MyStage, like="C2f")`. Keep the class in an
+    importable module, not in the script that is run: checkpoints store a class by its import path.
+
+    Args:
+        cls: the block.
+        like: which Ultralytics layer's row it shares: "Conv", "C2f" or "HGStem", see `CONTRACTS`.
+
+    Raises:
+        TypeError: `cls` is no nn.Module class.
+        ValueError: an unknown contract, one that does not fit the class's signature, or a name that is taken.
+    """
+    if cls is None:
+        return lambda decorated: register(decorated, like=like)
+    block = _checked(cls, like)
+    ours = cls.__module__.startswith(f"{__package__}.")
+    if not ours and os.environ.get("YOLO_BACKBONES_DISABLE", "") in {"", "0", "false"}:
+        importlib.import_module("ultralytics.nn.tasks")  # activates the plugin, so that a taken name is found out here
+    for listener in _registry.listeners:
+        listener(block)
+    _registry.blocks[block.name] = block
+    if not ours:
+        _pass_on(cls)
+    return cls
+
+
+def _checked(cls: Any, like: Any) -> Block:
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise TypeError(f"register({cls!r}): a block is a class derived from torch.nn.Module; pass the class itself")
+    call = f"register({cls.__name__}, like={like!r})"
+    if like not in CONTRACTS:
+        rows = ", ".join(f"{name!r} for ({', '.join(given)}, ...)" for name, given in CONTRACTS.items())
+        raise ValueError(f"{call}: no such contract; choose {rows}")
+    given = CONTRACTS[like]
+    parameters = list(inspect.signature(cls).parameters.values())
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    catches_all = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    repeats_elsewhere = "n" in given and "n" in positional and positional.index("n") != given.index("n")
+    if (len(positional) < len(given) and not catches_all) or repeats_elsewhere:
+        raise ValueError(
+            f"{call}: Ultralytics will call {cls.__name__}({', '.join(given)}, ...), but its __init__ takes "
+            f"({', '.join(positional)}); change the signature or the contract"
+        )
+    known = _registry.blocks.get(cls.__name__)
+    if known is not None and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise ValueError(
+            f"{call}: the name is taken by {known.cls.__module__}.{known.cls.__qualname__}; rename the class"
+        )
+    return Block(cls, like)
+
+
+def _pass_on(cls: type[nn.Module]) -> None:
+    """Lets child processes (multi-GPU workers, tuning, Ray) import the user's block too: they inherit the variable."""
+    if cls.__module__ == "__main__":
+        warnings.warn(
+            f"register({cls.__name__}): the class is defined in the script that is run, so its checkpoints open in "
+            "no other program, nor can multi-GPU workers build it; move it into a module and import it",
+            stacklevel=3,
+        )
+        return
+    file = getattr(sys.modules[cls.__module__], "__file__", None)
+    entry = cls.__module__ if "." in cls.__module__ or file is None else os.path.abspath(file)
+    entries = [e for e in os.environ.get(USER_BLOCKS, "").split(os.pathsep) if e]
+    if entry not in entries:
+        os.environ[USER_BLOCKS] = os.pathsep.join([*entries, entry])
+
+
+def import_user_blocks() -> None:
+    """Imports the modules that `YOLO_BACKBONES_BLOCKS` names, each by import path or by .py file.
+
+    Raises:
+        ImportError: an entry is neither.
+    """
+    for entry in filter(None, os.environ.get(USER_BLOCKS, "").split(os.pathsep)):
+        if entry.endswith(".py"):
+            _import_file(Path(entry))
+        else:
+            importlib.import_module(entry)
+
+
+def _import_file(path: Path) -> ModuleType:
+    # Under its plain name, as a script beside it would import it: checkpoints refer to it by that name.
+    if path.stem in sys.modules:
+        return sys.modules[path.stem]
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ImportError(f"{USER_BLOCKS} names {path}, which is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module
