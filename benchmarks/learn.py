@@ -27,7 +27,9 @@ MAP50, MAP = "metrics/mAP50(B)", "metrics/mAP50-95(B)"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="data set YAML; train on a copy, label caches are written beside")
-    parser.add_argument("--models", nargs="+", default=[STOCK, *FAMILIES], help="the first is what the others are held to")
+    parser.add_argument(
+        "--models", nargs="+", default=[STOCK, *FAMILIES], help="the first is what the others are held to"
+    )
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--imgsz", type=int, default=224)
     parser.add_argument("--batch", type=int, default=8)
@@ -87,7 +89,10 @@ def report(args: argparse.Namespace) -> None:
     from matplotlib import pyplot as plt
 
     curves = {m: [curve(m, seed, args) for seed in args.seed] for m in args.models}
-    best = {m: {key: sum(max(row[key] for row in c) for c in cs) / len(cs) for key in (MAP50, MAP)} for m, cs in curves.items()}
+    best = {
+        m: {key: sum(max(row[key] for row in c) for c in cs) / len(cs) for key in (MAP50, MAP)}
+        for m, cs in curves.items()
+    }
     stock = best[args.models[0]][MAP]
     table = [
         {"model": Path(m).stem, "mAP50": round(best[m][MAP50], 4), "mAP50-95": round(best[m][MAP], 4),

@@ -18,7 +18,9 @@ STOCK = yaml.safe_load((ROOT / "cfg" / "models" / "v8" / "yolov8.yaml").read_tex
 FAMILIES = sorted({path.stem for path in configs.models().values()})
 SCALES = "nsmlx"
 TAPS = (4, 6, 8)
-FIGURE = re.compile(r"^  ([nsmlx]): .*# ([\d.]+)M parameters, ([\d.]+) GFLOPs; stock YOLOv8\1: ([\d.]+)M, ([\d.]+)$", re.M)
+FIGURE = re.compile(
+    r"^  ([nsmlx]): .*# ([\d.]+)M parameters, ([\d.]+) GFLOPs; stock YOLOv8\1: ([\d.]+)M, ([\d.]+)$", re.M
+)
 
 
 def name(family: str, scale: str) -> str:

@@ -44,8 +44,8 @@ def scratch(monkeypatch):
 def run(code: str, cwd: Path, *flags: str, **env: str) -> str:
     """What a fresh Python prints."""
     done = subprocess.run(
-        [sys.executable, *flags, "-c", textwrap.dedent(code)], cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **env},
-        capture_output=True, text=True,
+        [sys.executable, *flags, "-c", textwrap.dedent(code)],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **env}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -150,8 +150,8 @@ def model_with(row: list, **extra) -> DetectionModel:
 @pytest.mark.parametrize(
     ("row", "error", "message"),
     [
-        ([-1, 1, "StarStage", []], TypeError, r"StarStage: the YAML row gives \[\], but it takes \[c2, mlp_ratio=4, .*missing"),
-        ([-1, 1, "StarStage", [64, 4, 0, "relu6", 7, False, 9]], TypeError, r"StarStage: the YAML row gives \[64, 4, 0, 'relu6', 7, False, 9\], but it takes \[c2, mlp_ratio=4, .*too many"),
+        ([-1, 1, "StarStage", []], TypeError, r"StarStage: .* gives \[\], but it takes \[c2, mlp_ratio=4, .*missing"),
+        ([-1, 1, "StarStage", [64, 4, 0, "relu6", 7, False, 9]], TypeError, r"StarStage: .* gives .*too many"),
         ([-1, 1, "StarStage", [64, -1]], ValueError, "StarStage: mlp_ratio=-1 has to be"),
         ([-1, 1, "SKConv", [64, 1, 0]], ValueError, "SKConv: M=0 has to be"),
         ([-1, 1, "SKConv", [64, 1, 2, 5]], ValueError, "SKConv: c1=16 is not divisible by g=5"),
@@ -248,15 +248,19 @@ def test_own_blocks_reach_child_processes(scratch, elsewhere):
         """)
     )
     child = "import ultralytics.nn.tasks as t; print(t.Own(3, 4).__class__.__module__)"
-    parent = f"import own, os, subprocess, sys; print(subprocess.check_output([sys.executable, '-c', {child!r}], cwd='/').decode())"
-    assert run(parent, elsewhere, PYTHONPATH=f"{ROOT}{os.pathsep}{elsewhere}", PYTHONSTARTUP="").split()[-1] == "own"
+    parent = f"""
+    import own, subprocess, sys
+    print(subprocess.check_output([sys.executable, "-c", {child!r}], cwd="/").decode())
+    """
+    assert run(parent, elsewhere, PYTHONPATH=f"{ROOT}{os.pathsep}{elsewhere}").split()[-1] == "own"
     assert run(child, elsewhere, YOLO_BACKBONES_BLOCKS="own.py").split()[-1] == "own"
 
 
 def test_a_block_of_the_script_itself_is_warned_of(elsewhere):
     (elsewhere / "script.py").write_text(
         "from torch import nn\nfrom yolo_backbones import register\n\n"
-        "@register(like='Conv')\nclass Own(nn.Conv2d):\n    def __init__(self, c1, c2):\n        super().__init__(c1, c2, 1)\n"
+        "@register(like='Conv')\nclass Own(nn.Conv2d):\n"
+        "    def __init__(self, c1, c2):\n        super().__init__(c1, c2, 1)\n"
     )
     done = subprocess.run(
         [sys.executable, "script.py"], cwd=elsewhere, env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -324,7 +328,11 @@ def test_a_multi_gpu_worker_builds_the_model(elsewhere, coco8):
     )
     file = Path(generate_ddp_file(trainer))
     done = subprocess.run(
-        [sys.executable, file], cwd=elsewhere, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        [sys.executable, file],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FasterStage" in done.stdout

@@ -1,28 +1,35 @@
 """Activates the plugin right after `ultralytics.nn.tasks` has run, whichever way that module comes to be run.
 
-`yolo_backbones/__init__.py` calls for this when the module is looked for. Standard library only: whatever is wrong
-with the plugin's dependencies has to be caught here.
+`UltralyticsFinder` calls for this when the module is looked for. Standard library only: whatever is wrong with the
+plugin's own dependencies has to be caught here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from yolo_backbones import disabled
-
+SWITCH = "YOLO_BACKBONES_DISABLE"
 TASKS = "ultralytics.nn.tasks"
 PLUGIN = "yolo_backbones.plugin"
 
 _told = False
 
 
+def disabled() -> bool:
+    """Whether the environment switches the plugin off; a script may do that before it imports Ultralytics."""
+    return os.environ.get(SWITCH, "").lower() not in {"", "0", "false"}
+
+
 def find_spec(asked: object, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
     """Finds `ultralytics.nn.tasks`, or the plugin, through the finders that come after the one that was asked."""
+    if disabled():
+        return None
     finders = list(sys.meta_path)
     for finder in finders[finders.index(asked) + 1 :] if asked in finders else finders:
         spec: ModuleSpec | None = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
@@ -39,7 +46,7 @@ def activate() -> None:
 
 
 def _activate() -> None:
-    if disabled():  # perhaps since start-up, by the script itself
+    if disabled():
         return
     imported = sys.modules.get(PLUGIN)
     if imported is not None and not hasattr(imported, "activate"):
@@ -89,6 +96,6 @@ def _tell(error: Exception) -> None:
     with contextlib.suppress(OSError, ValueError):  # stderr is closed
         print(
             f"yolo_backbones: its models are not available, since the plugin failed to start with "
-            f"{type(error).__name__}: {error}; YOLO_BACKBONES_DISABLE=1 switches it off",
+            f"{type(error).__name__}: {error}; {SWITCH}=1 switches it off",
             file=sys.stderr,
         )

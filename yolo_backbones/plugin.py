@@ -82,7 +82,7 @@ def _expose(block: registry.Block) -> None:
 
 def _trust(file: ModuleType) -> None:
     """Lets restricted loading (`ULTRALYTICS_SAFE_LOAD=1`) take the layers that a file defines or builds blocks from."""
-    layers = [cls for cls in vars(file).values() if inspect.isclass(cls) and issubclass(cls, nn.Module)]
+    layers: list[Any] = [cls for cls in vars(file).values() if inspect.isclass(cls) and issubclass(cls, nn.Module)]
     torch.serialization.add_safe_globals(layers)
 
 

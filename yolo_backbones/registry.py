@@ -25,6 +25,8 @@ from typing import Any, TypeVar, overload
 
 from torch import nn
 
+from . import _autoload
+
 Class = TypeVar("Class", bound=type[nn.Module])
 
 # What Ultralytics puts in front of a row's own arguments, and how many of these the row itself gives.
@@ -156,7 +158,7 @@ def register(cls: Class | None = None, *, like: str) -> Class | Callable[[Class]
         return lambda decorated: register(decorated, like=like)
     block = _checked(cls, like)
     ours = cls.__module__.startswith(f"{__package__}.")
-    if not ours and os.environ.get("YOLO_BACKBONES_DISABLE", "") in {"", "0", "false"}:
+    if not ours and not _autoload.disabled():
         importlib.import_module("ultralytics.nn.tasks")  # activates the plugin, so that a taken name is found out here
     for listener in _registry.listeners:
         listener(block)

@@ -17,9 +17,9 @@ import numpy as np
 
 CLASSES = ("circle", "rectangle", "triangle", "star", "ring")
 
-RADIUS = (0.055, 0.26)  # of the circumscribed circle, as a share of the picture's side; log-uniform between
+RADIUS = (0.07, 0.25)  # of the circumscribed circle, as a share of the picture's side; log-uniform between
 COUNT = (3, 8)  # objects that are tried for, least and most
-MIN_VISIBLE = 0.5  # every object keeps at least this share of its area in sight
+MIN_VISIBLE = 0.6  # every object keeps at least this share of its area in sight
 MIN_CONTRAST = 80.0  # least distance in BGR between a fill and the mean of what it covers
 _NOTE = "README.txt"  # written into the set: what was drawn, so that a second call can tell
 
@@ -67,8 +67,8 @@ class Scene:
         """The extent of what is seen of each shape: (N, 4) float, x1 y1 x2 y2 in pixels, x2 and y2 exclusive."""
         boxes = np.zeros((len(self.shapes), 4))
         for i in range(len(self.shapes)):
-            ys, xs = np.nonzero(self.owner == i)
-            boxes[i] = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+            x, y, w, h = cv2.boundingRect((self.owner == i).astype(np.uint8))
+            boxes[i] = x, y, x + w, y + h
         return boxes
 
 
@@ -198,7 +198,7 @@ def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         fill = _fill(rng, np.array(cv2.mean(part, coverage)[:3])) * (1 + 0.2 * _ramp(rng, h, w))[..., None]
         part += (coverage / np.float32(255))[..., None] * (fill - part)
     canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.2, 0.9))
-    noise = np.float32(rng.uniform(1, 7)) * rng.standard_normal(canvas.shape, np.float32)
+    noise = np.float32(rng.uniform(1, 7)) * rng.standard_normal((imgsz, imgsz, 1), np.float32)
     return np.clip(canvas + noise, 0, 255).astype(np.uint8)
 
 

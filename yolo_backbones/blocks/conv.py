@@ -7,7 +7,7 @@ from torch import nn
 from ultralytics.nn.modules import Conv
 
 
-class ConvBN(Conv):
+class ConvBN(Conv):  # type: ignore[misc]  # Ultralytics' layers are untyped
     """Ultralytics' `Conv`, so that `model.fuse()` folds it, without an activation unless one is given.
 
     Shape:

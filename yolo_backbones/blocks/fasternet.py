@@ -88,7 +88,8 @@ class PartialConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolves the first channels; `x` itself is never written to."""
-        if self.slicing and not self.training and not torch.jit.is_tracing() and not torch.compiler.is_compiling():
+        exporting = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
+        if self.slicing and not self.training and not exporting:
             y = x.clone()  # the caller's shortcut still needs x
             y[:, : self.convolved] = self.conv(x[:, : self.convolved])
             return y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 
@@ -11,3 +12,10 @@ class Mergeable(nn.Module):
     def merge(self) -> None:
         """Rewrites the block in place to a cheaper one with the same output in eval mode. Idempotent."""
         raise NotImplementedError
+
+
+def scale_and_shift(bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """What BatchNorm computes in eval mode, `scale * x + shift`, two values a channel."""
+    assert bn.running_mean is not None and bn.running_var is not None  # none of ours goes without statistics
+    scale = bn.weight / (bn.running_var + bn.eps).sqrt()
+    return scale, bn.bias - bn.running_mean * scale

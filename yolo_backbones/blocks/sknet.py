@@ -15,12 +15,11 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..registry import Variant, register
 from . import checks
 from .conv import ConvBN
-from .merge import Mergeable
+from .merge import Mergeable, scale_and_shift
 
 _FORMS = ("dilated", "plain")
 
@@ -167,7 +166,7 @@ class SKUnit(Mergeable):
         mid = int(c2 * e)
         self.reduce = ConvBN(c1, mid, act=None if plain else nn.ReLU(), bias=plain)
         self.sk = SKConv(mid, mid, s, M, g, r, L, form, split)
-        self.norm = nn.BatchNorm2d(mid) if plain else nn.Identity()
+        self.norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(mid) if plain else nn.Identity()
         self.expand = ConvBN(mid, c2, bias=plain)
         self.shortcut = ConvBN(c1, c2, s=s, bias=plain) if s > 1 or c1 != c2 else nn.Identity()
         self.act = nn.Identity() if plain else nn.ReLU()
@@ -181,9 +180,9 @@ class SKUnit(Mergeable):
         """Moves the plain form's BatchNorm in front of a 1x1 convolution into that convolution."""
         if isinstance(self.norm, nn.Identity):
             return
-        norm, conv = self.norm, self.expand.conv
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        conv.bias += conv.weight.flatten(1) @ (norm.bias - norm.running_mean * scale)
+        scale, shift = scale_and_shift(self.norm)
+        conv = self.expand.conv
+        conv.bias += conv.weight.flatten(1) @ shift
         conv.weight *= scale[:, None, None]
         self.norm = nn.Identity()
 
@@ -232,9 +231,7 @@ class SKStage(nn.Module):
         super().__init__()
         checks.whole("SKStage", n=n)
         options = (M, g, r, L, e, form, split)
-        self.units = nn.Sequential(
-            SKUnit(c1, c2, s, *options), *(SKUnit(c2, c2, 1, *options) for _ in range(n - 1))
-        )
+        self.units = nn.Sequential(SKUnit(c1, c2, s, *options), *(SKUnit(c2, c2, 1, *options) for _ in range(n - 1)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Runs the units."""

@@ -134,8 +134,8 @@ class StarBlock(Mergeable):
     def merge(self) -> None:
         """Moves the scaling that half precision needs into the weights."""
         if not self.scaled:
-            self.f2.weight /= _HALF_SCALE
-            self.f2.bias /= _HALF_SCALE  # type: ignore[operator]  # f2 is built with a bias
+            for parameter in self.f2.parameters():
+                parameter.div_(_HALF_SCALE)
             self.g.conv.weight *= _HALF_SCALE
             self.scaled = True
 

@@ -50,11 +50,12 @@ class DeepConv(Mergeable):
 
     def __init__(self, first: ConvBN, second: ConvBN | nn.Conv2d) -> None:
         super().__init__()
-        self.conv1 = first
+        self.conv1: ConvBN | nn.Conv2d = first
         self.conv2 = second
         self.slope = 1.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolves twice, or once after merging."""
         if not hasattr(self, "conv2"):
             return self.conv1(x)
         x = self.conv1(x)
@@ -65,18 +66,21 @@ class DeepConv(Mergeable):
         """Makes the two convolutions one, if the slope is 1; otherwise leaves them."""
         if self.slope != 1 or not hasattr(self, "conv2"):
             return
-        first, second = (_without_bn(conv) for conv in (self.conv1, self.conv2))
-        merged = nn.Conv2d(
-            first.in_channels, second.out_channels, first.kernel_size, first.stride, first.padding, bias=True
-        ).to(first.weight)
+        first, second = _without_bn(self.conv1), _without_bn(self.conv2)
+        assert first.bias is not None and second.bias is not None  # folding a BatchNorm leaves one
         # In double precision: the product sums over all hidden channels.
         outer = second.weight.flatten(1).double()
-        merged.weight.copy_((outer @ first.weight.flatten(1).double()).view_as(merged.weight))
-        merged.bias.copy_(outer @ first.bias.double() + second.bias.double())
-        merged.requires_grad_(first.weight.requires_grad)
-        merged.train(self.training)
-        self.conv1 = merged
+        weight = outer @ first.weight.flatten(1).double()
+        bias = outer @ first.bias.double() + second.bias.double()
+        first.out_channels = second.out_channels
+        first.weight = _parameter(weight.view(-1, *first.weight.shape[1:]), like=first.weight)
+        first.bias = _parameter(bias, like=first.bias)
+        self.conv1 = first
         del self.conv2
+
+
+def _parameter(value: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
+    return nn.Parameter(value.to(like.dtype), requires_grad=like.requires_grad)
 
 
 def _without_bn(conv: ConvBN | nn.Conv2d) -> nn.Conv2d:
@@ -151,7 +155,7 @@ class VanillaBlock(nn.Module):
                 "size, so its stride is none that a detector can decode; use s=2. It serves classification alone"
             )
         self.convs = DeepConv(ConvBN(c1, c1, bias=bias), ConvBN(c1, c2, bias=bias))
-        self.pool = nn.MaxPool2d(s) if s > 1 else nn.Identity()
+        self.pool: nn.Module = nn.MaxPool2d(s) if s > 1 else nn.Identity()
         self.act = SeriesActivation(c2, act_num)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -185,8 +189,7 @@ class VanillaNet(nn.Module):
         self.stem = VanillaStem(channels, dims[0], 4, act_num, bias=True)
         blocks = [VanillaBlock(c1, c2, s, act_num, bias=True) for c1, c2, s in zip(dims, dims[1:], strides)]
         if ada_pool:
-            conv = self.stem.convs.conv1.conv
-            conv.stride, conv.padding = (3, 3), (1, 1)
+            self.stem.convs.conv1 = ConvBN(channels, dims[0], 4, 3, p=1, bias=True)
             for block, size in zip((b for b, s in zip(blocks, strides) if s > 1), ada_pool):
                 block.pool = nn.AdaptiveMaxPool2d(size)
         self.stages = nn.ModuleList(blocks)
@@ -230,7 +233,11 @@ def own_name(key: str) -> str:
     key = re.sub(r"^(stem2\.2|stages\.\d+\.act)\.bn\.", r"\1.series.bn.", key)
     key = re.sub(r"^(stem2\.2|stages\.\d+\.act)\.weight$", r"\1.series.conv.weight", key)
     key = key.replace("stem2.2.", "stem.act.")
-    return key.replace("cls1.2.", "head.conv1.conv.").replace("cls1.3.", "head.conv1.bn.").replace("cls2.0.", "head.conv2.")
+    return (
+        key.replace("cls1.2.", "head.conv1.conv.")
+        .replace("cls1.3.", "head.conv1.bn.")
+        .replace("cls2.0.", "head.conv2.")
+    )
 
 
 _LAYERS = {"0": "conv", "1": "bn"}

@@ -1,0 +1,132 @@
+"""What all tests share: an Ultralytics that touches nothing of the user's, data, and the command line."""
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Ultralytics reads all of this when it is imported, so it is set before any test module can do that. Workers of
+# pytest-xdist and every command that a test starts inherit it.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # No letters at random: Ultralytics would take the "3m" of a folder's name for a model's scale.
+    session = Path(tempfile.gettempdir()).resolve() / f"yolo-backbones-tests-{os.getpid()}-{time.time_ns()}"
+    atexit.register(shutil.rmtree, session, ignore_errors=True)
+    settings = session / "Ultralytics" / "settings.json"
+    settings.parent.mkdir(parents=True)
+    folders = {f"{name}_dir": str(session / name) for name in ("datasets", "weights", "runs")}
+    settings.write_text(json.dumps({**folders, "sync": False}))  # Ultralytics adds the rest
+    os.environ.update(YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(session), MPLBACKEND="Agg")
+
+# Small models gain nothing from more threads, and several workers with all cores each slow each other down.
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1) // _workers))))
+
+RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def run(
+    command: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 600
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a command in `cwd`, with `env` on top of the session's environment.
+
+    Raises:
+        AssertionError: it failed; the message holds everything it printed.
+    """
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=timeout,
+    )
+    if done.returncode:
+        shown = " ".join(str(part) for part in command)
+        raise AssertionError(f"{shown}\nreturned {done.returncode} in {cwd}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+@pytest.fixture(scope="session")
+def run_cli(tmp_path_factory: pytest.TempPathFactory) -> RunCli:
+    """Runs `yolo ...`, `python ...` or another program of this environment, where nothing of the project lies.
+
+    `run_cli(["yolo", "cfg"])` returns the completed process with its `stdout` and `stderr`, and raises with both when
+    it failed. `cwd` is a fresh folder unless given; `env` comes on top of the session's environment.
+    """
+    programs = Path(sys.executable).parent
+
+    def run_here(
+        args: Sequence[str | Path],
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 600,
+    ) -> "subprocess.CompletedProcess[str]":
+        program = sys.executable if args[0] == "python" else shutil.which(args[0], path=programs)
+        assert program, f"no {args[0]} in {programs}"
+        return run([program, *args[1:]], cwd or tmp_path_factory.mktemp("elsewhere"), env, timeout)
+
+    started = run_here(["python", "-c", "import sys; print('yolo_backbones' in sys.modules)"])
+    assert started.stdout.strip() == "True", "the package is not installed here: pip install -e '.[dev]'"
+    return run_here
+
+
+def shared() -> Path | None:
+    """The folder that `YOLO_BACKBONES_SHARED` names, with data sets (`data/`) and reference outputs (`oracles/`)."""
+    folder = os.environ.get("YOLO_BACKBONES_SHARED")
+    if not folder:
+        return None
+    assert Path(folder).is_dir(), f"YOLO_BACKBONES_SHARED={folder} is no folder"
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder that `YOLO_BACKBONES_SHARED` names; the test is skipped where it names none."""
+    folder = shared()
+    if folder is None:
+        pytest.skip("YOLO_BACKBONES_SHARED names no folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def coco8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `data.yaml` of a tiny detection set that may be written to.
+
+    COCO8 from `YOLO_BACKBONES_SHARED` or, with `YOLO_BACKBONES_DOWNLOAD=1`, as Ultralytics fetches it; otherwise as
+    many drawn pictures.
+    """
+    folder = tmp_path_factory.mktemp("data") / "coco8"
+    kept = shared()
+    if kept is not None:
+        # A copy, since Ultralytics writes label caches beside the labels; copyfile, since the files may be read-only.
+        shutil.copytree(kept / "data" / "coco8", folder, copy_function=shutil.copyfile)
+        for path in [folder, *filter(Path.is_dir, folder.rglob("*"))]:
+            path.chmod(0o755)
+        return folder / "data.yaml"
+    if os.environ.get("YOLO_BACKBONES_DOWNLOAD") == "1":
+        from ultralytics.data.utils import check_det_dataset
+
+        return Path(check_det_dataset("coco8.yaml")["yaml_file"])
+
+    import yaml
+
+    from yolo_backbones import shapes
+
+    shapes.draw(folder, train=4, val=4)
+    config = yaml.safe_load((ROOT / "cfg" / "datasets" / "shapes.yaml").read_text(encoding="utf-8"))
+    del config["download"]
+    data = folder / "data.yaml"
+    data.write_text(yaml.safe_dump({**config, "path": str(folder)}))
+    return data
