@@ -257,7 +257,7 @@ def test_squeeze_learns_statistics_except_from_one_image():
 @pytest.mark.parametrize("stage", ["StarStage", "FasterStage"])
 def test_stochastic_depth_drops_in_training_alone(stage, drop_path, image):
     model = registry.blocks()[stage].cls(C2, C2, 2, drop_path=drop_path)
-    x = image(C2).repeat(16, 1, 1, 1)  # that none of them differs has a chance of 2**-32
+    x = image(C2)[..., :8, :8].repeat(16, 1, 1, 1)  # that no image differs has a chance of 2**-32
     assert not torch.equal(model(x), model(x))
     model.eval()
     assert torch.equal(model(x), model(x))

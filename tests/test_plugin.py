@@ -126,6 +126,11 @@ def test_an_unknown_name_gets_the_nearest(typed, meant, elsewhere):
         YOLO(typed)
 
 
+def test_a_name_without_its_suffix_gets_it(elsewhere):
+    with pytest.raises(FileNotFoundError, match=r"did you mean yolov8n-starnet\.yaml\?"):
+        YOLO("yolov8n-starnet")
+
+
 def test_a_name_like_none_gets_the_shipped_ones(elsewhere):
     with pytest.raises(FileNotFoundError, match=r"does not exist; shipped backbones: .*yolov8-starnet"):
         YOLO("frobnicate.yaml")
@@ -254,6 +259,13 @@ def test_own_blocks_reach_child_processes(scratch, elsewhere):
     """
     assert run(parent, elsewhere, PYTHONPATH=f"{ROOT}{os.pathsep}{elsewhere}").split()[-1] == "own"
     assert run(child, elsewhere, YOLO_BACKBONES_BLOCKS="own.py").split()[-1] == "own"
+
+
+@pytest.mark.parametrize("entry", ["nowhere.py", "nowhere"])
+def test_own_blocks_that_are_not_there_are_named(entry, elsewhere, monkeypatch):
+    monkeypatch.setenv(registry.USER_BLOCKS, entry)
+    with pytest.raises(ImportError, match=rf"YOLO_BACKBONES_BLOCKS names '{entry}', which cannot be imported"):
+        registry.import_user_blocks()
 
 
 def test_a_block_of_the_script_itself_is_warned_of(elsewhere):

@@ -147,9 +147,15 @@ def _unknown(path: Path, error: FileNotFoundError) -> str:
 def _with_shipped_datasets(check_file: Callable[..., Any]) -> Callable[..., Any]:
     def check(file: str | Path, *args: Any, **kwargs: Any) -> Any:
         shipped = configs.find_dataset(Path(file))
-        if shipped is None or (ROOT / "cfg" / "datasets" / shipped.name).exists():
+        if shipped is not None and not (ROOT / "cfg" / "datasets" / shipped.name).exists():
+            return str(shipped)
+        try:
             return check_file(file, *args, **kwargs)
-        return str(shipped)
+        except FileNotFoundError as error:
+            config = Path(f"{file}.yaml")  # YOLO("yolov8n-starnet") looks for a file of exactly that name
+            if configs.find_model(config) is None:
+                raise
+            raise FileNotFoundError(f"{error}; did you mean {config}?") from None
 
     return check
 

@@ -213,13 +213,16 @@ def import_user_blocks() -> None:
     """Imports the modules that `YOLO_BACKBONES_BLOCKS` names, each by import path or by .py file.
 
     Raises:
-        ImportError: an entry is neither.
+        ImportError: an entry is neither, or itself imports what is not there.
     """
     for entry in filter(None, os.environ.get(USER_BLOCKS, "").split(os.pathsep)):
-        if entry.endswith(".py"):
-            _import_file(Path(entry))
-        else:
-            importlib.import_module(entry)
+        try:
+            if entry.endswith(".py"):
+                _import_file(Path(entry))
+            else:
+                importlib.import_module(entry)
+        except ImportError as error:
+            raise ImportError(f"{USER_BLOCKS} names {entry!r}, which cannot be imported: {error}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -228,7 +231,7 @@ def _import_file(path: Path) -> ModuleType:
         return sys.modules[path.stem]
     spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"{USER_BLOCKS} names {path}, which is no Python file")
+        raise ImportError(f"there is no such file in {Path.cwd()}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     try:

@@ -20,7 +20,7 @@ CLASSES = ("circle", "rectangle", "triangle", "star", "ring")
 RADIUS = (0.07, 0.25)  # of the circumscribed circle, as a share of the picture's side; log-uniform between
 COUNT = (3, 8)  # objects that are tried for, least and most
 MIN_VISIBLE = 0.6  # every object keeps at least this share of its area in sight
-MIN_CONTRAST = 80.0  # least distance in BGR between a fill and the mean of what it covers
+MIN_CONTRAST = 100.0  # least distance in BGR between a fill and the mean of what it covers
 _NOTE = "README.txt"  # written into the set: what was drawn, so that a second call can tell
 
 

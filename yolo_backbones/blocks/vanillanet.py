@@ -35,7 +35,11 @@ class SeriesActivation(nn.Module):
     def __init__(self, c: int, act_num: int = 3) -> None:
         super().__init__()
         self.series = ConvBN(c, c, 2 * act_num + 1, g=c)
-        nn.init.trunc_normal_(self.series.conv.weight, std=0.02)
+        # Starts as the ReLU alone. Random kernels, one behind the other and with no shortcut around them, would blur
+        # away where things are before the first step of training.
+        weight = nn.init.trunc_normal_(self.series.conv.weight, std=0.02)
+        with torch.no_grad():
+            weight[:, 0, act_num, act_num] += 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Activates `x`."""
