@@ -26,7 +26,7 @@ demo: $(READY) ## train and run a small model, and show what came out
 	$(BIN)/python examples/demo.py
 
 test: $(READY) ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
 
 check: $(READY) ## lint, format check, types
 	$(BIN)/python -m ruff check .

@@ -39,11 +39,7 @@ BLOCKS: dict[str, Callable[[int], nn.Module]] = {
     "depthwise 3x3": lambda c: Conv(c, c, 3, g=c, act=False),
     **{f"star, mlp_ratio {r}": lambda c, r=r: StarBlock(c, r) for r in (2, 3, 4)},
     "star, mlp_ratio 2, k 3": lambda c: StarBlock(c, 2, k=3),
-    **{
-        f"faster, n_div {d}, mlp_ratio {r}": lambda c, d=d, r=r: FasterBlock(c, d, r)
-        for d in (2, 4)
-        for r in (1, 2)
-    },
+    **{f"faster, n_div {d}, mlp_ratio {r}": lambda c, d=d, r=r: FasterBlock(c, d, r) for d in (2, 4) for r in (1, 2)},
     **{f"vanilla, act_num {a}": lambda c, a=a: VanillaBlock(c, c, 1, a) for a in (3, 2, 1)},
     **{f"sk conv dilated, g {g}": lambda c, g=g: SKConv(c, c, g=g) for g in (1, 4, 8, 32)},
     **{f"sk conv plain, g {g}": lambda c, g=g: SKConv(c, c, g=g, form="plain") for g in (1, 4, 8, 32)},
@@ -60,6 +56,7 @@ class Chain(BaseModel):
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Runs them."""
         return self.model(x)
 
     def info(self, *args: object, **kwargs: object) -> None:

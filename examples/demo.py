@@ -56,7 +56,14 @@ def main() -> None:
 
     best = YOLO(model.trainer.best)  # from the file, as anyone would use it
     metrics = best.val(
-        data="shapes.yaml", imgsz=args.imgsz, device=args.device, project=out, name="val", exist_ok=True, workers=0
+        data="shapes.yaml",
+        imgsz=args.imgsz,
+        device=args.device,
+        project=out,
+        name="val",
+        exist_ok=True,
+        rect=False,  # it would add a margin, which the model has never seen: nothing here trains on padded pictures
+        workers=0,
     )
     box = metrics.box
     pictures = sorted(Path(model.trainer.data["val"]).glob("*.jpg"))[:12]  # the first twelve, not the best twelve

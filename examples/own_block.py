@@ -1,8 +1,8 @@
 """A block of your own in YOLOv8's backbone: about thirty lines here, and a YAML beside it that uses it.
 
     export YOLO_BACKBONES_BLOCKS=examples/own_block.py
-    yolo train model=examples/yolov8n-ownblock.yaml data=shapes.yaml imgsz=160 epochs=1
-    yolo predict model=runs/detect/train/weights/best.pt source=picture.jpg
+    yolo train model=examples/yolov8n-ownblock.yaml data=shapes.yaml imgsz=160 epochs=20
+    yolo predict model=runs/detect/train/weights/best.pt imgsz=160 source=picture.jpg
 
 Every process that Ultralytics starts imports what that variable names, so multi-GPU training, tuning and export know
 the block too. In a script of your own, `import own_block` before `YOLO(...)` does the same. Keep the class in a module

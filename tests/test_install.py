@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, run
 
+# One worker for all of them: they share environments, and the last test of each takes the package away.
+pytestmark = pytest.mark.xdist_group("install")
+
 START_UP_FILES = {"yolo_backbones.pth", "yolo_backbones.start"}
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
@@ -96,8 +99,11 @@ def test_start_of_python_stays_cheap(environment: Environment) -> None:
     assert not modules & {"torch", "timm", "ultralytics", "numpy", "yaml", "typing", "importlib.abc", "importlib.util"}
 
 
-def test_yolo_command(environment: Environment) -> None:
-    assert "imgsz: 640" in environment.python("-c", YOLO, "cfg")
+def test_yolo_command_trains_our_model(environment: Environment, coco8: Path) -> None:
+    options = ["epochs=1", "imgsz=32", "batch=2", "workers=0", "plots=False", "device=cpu", f"project={coco8.parent}"]
+    out = environment.python("-c", YOLO, "train", "model=yolov8n-starnet.yaml", f"data={coco8}", *options)
+    assert "yolo_backbones.blocks.starnet.StarStage" in out
+    assert "1 epochs completed" in out
 
 
 def test_builds_a_model_without_an_import_of_ours(environment: Environment) -> None:

@@ -329,6 +329,34 @@ def test_restricted_loading_takes_our_classes(family, elsewhere):
     assert run(code, elsewhere, ULTRALYTICS_SAFE_LOAD="1").split()[-1] == "2"
 
 
+def test_restricted_loading_takes_own_blocks_and_what_they_are_built_from(elsewhere):
+    (elsewhere / "own.py").write_text(
+        textwrap.dedent("""
+        from torch import nn
+        from yolo_backbones import register
+
+        @register(like="Conv")
+        class Own(nn.Module):
+            def __init__(self, c1, c2):
+                super().__init__()
+                self.inner = Inner(c1, c2, 1)
+
+            def forward(self, x):
+                return self.inner(x)
+
+        class Inner(nn.Conv2d):
+            pass
+        """)
+    )
+    config = yaml_model_load("yolov8n-starnet.yaml")
+    config["backbone"][2] = [-1, 1, "Own", [128]]
+    Path("yolov8n-own.yaml").write_text(yaml.safe_dump(config))
+    env = {"YOLO_BACKBONES_BLOCKS": "own.py", "ULTRALYTICS_SAFE_LOAD": "1"}
+    run("from ultralytics import YOLO; YOLO('yolov8n-own.yaml').save('own.pt')", elsewhere, **env)
+    code = "from ultralytics import YOLO; print(type(YOLO('own.pt').model.model[2].inner).__name__)"
+    assert run(code, elsewhere, **env).split()[-1] == "Inner"
+
+
 def test_a_multi_gpu_worker_builds_the_model(elsewhere, coco8):
     """The file that Ultralytics starts in each worker, as it writes it, run by a fresh Python."""
     from ultralytics.models.yolo.detect import DetectionTrainer

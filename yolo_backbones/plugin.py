@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -35,10 +34,11 @@ def activate() -> None:
     """Makes blocks, configs, merging and restricted loading known to Ultralytics. Idempotent."""
     with _lock:
         for file in pkgutil.iter_modules(block_files.__path__, f"{block_files.__name__}."):
-            _trust(importlib.import_module(file.name))
+            importlib.import_module(file.name)
         registry.subscribe(_expose)
         _replace(tasks, "yaml_model_load", _with_shipped_models)
         _replace(checks, "check_file", _with_shipped_datasets)
+        _replace(tasks, "torch_safe_load", _with_our_layers)
         _replace(tasks.BaseModel, "fuse", _with_merging)
         registry.import_user_blocks()
 
@@ -67,7 +67,7 @@ class _RowContract(type):
 
 
 def _expose(block: registry.Block) -> None:
-    """Puts a block's alias among the names that model YAMLs may use, and its layers among the loadable ones."""
+    """Puts a block's alias among the names that model YAMLs may use."""
     taken = vars(tasks).get(block.name)
     if taken is not None and not isinstance(taken, _RowContract):
         raise ValueError(
@@ -77,13 +77,6 @@ def _expose(block: registry.Block) -> None:
     namespace = {"block": block, "built_in": getattr(tasks, block.like), "__module__": __name__}
     alias = _RowContract(block.name, (nn.Module,), namespace)
     setattr(tasks, block.name, alias)
-    _trust(sys.modules[block.cls.__module__])
-
-
-def _trust(file: ModuleType) -> None:
-    """Lets restricted loading (`ULTRALYTICS_SAFE_LOAD=1`) take the layers that a file defines or builds blocks from."""
-    layers: list[Any] = [cls for cls in vars(file).values() if inspect.isclass(cls) and issubclass(cls, nn.Module)]
-    torch.serialization.add_safe_globals(layers)
 
 
 def _replace(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
@@ -158,6 +151,23 @@ def _with_shipped_datasets(check_file: Callable[..., Any]) -> Callable[..., Any]
             raise FileNotFoundError(f"{error}; did you mean {config}?") from None
 
     return check
+
+
+def _with_our_layers(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets restricted loading (`ULTRALYTICS_SAFE_LOAD=1`) take the layers that block files define or import.
+
+    At the time of loading, since a file registers its first block before it has defined its last layer.
+    """
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        files = {name for name in sys.modules if name.startswith(f"{block_files.__name__}.")}
+        files |= {block.cls.__module__ for block in registry.blocks().values()}
+        members = [member for file in files for member in vars(sys.modules[file]).values()]
+        layers: list[Any] = [cls for cls in members if inspect.isclass(cls) and issubclass(cls, nn.Module)]
+        torch.serialization.add_safe_globals(layers)
+        return torch_safe_load(*args, **kwargs)
+
+    return load
 
 
 def _with_merging(fuse: Callable[..., Any]) -> Callable[..., Any]:
