@@ -5,8 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Touched when the environment holds what pyproject.toml asks for.
 READY := $(VENV)/.ready
-# Those that need no arguments and no training.
-BENCHMARKS := benchmarks/startup.py
+# Those that need neither arguments nor training.
+BENCHMARKS := benchmarks/startup.py benchmarks/latency.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format bench clean
