@@ -10,8 +10,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,6 +60,18 @@ def run(
         shown = " ".join(str(part) for part in command)
         raise AssertionError(f"{shown}\nreturned {done.returncode} in {cwd}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def randomise_batch_norm(model: "nn.Module") -> None:
+    """Fresh statistics are 0 and 1, with which a BatchNorm that was forgotten or folded wrongly would go unnoticed."""
+    from torch import nn  # here, since most of the tests of installing do without
+
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import ultralytics.nn.tasks  # noqa: F401  # activates the plugin
+from conftest import randomise_batch_norm
 from torch import nn
 
 from yolo_backbones import registry
@@ -49,15 +50,6 @@ def stride(block) -> int:
     # The kernel of a patch embedding is its stride.
     name = "s" if "s" in parameters else "k"
     return parameters[name].default if name in parameters and block.name not in {"StarStage"} else 1
-
-
-def randomise(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
 
 
 def test_each_family_registers_its_blocks():
@@ -102,7 +94,7 @@ def test_copies_and_pickles(block, args, image):
 @pytest.mark.parametrize(("block", "args"), CASES)
 def test_traces_for_other_sizes_and_batches(block, args, image):
     model = build(block, args).eval()
-    randomise(model)
+    randomise_batch_norm(model)
     with torch.no_grad():
         traced = torch.jit.trace(model, image(args[0]))
         x = torch.randn(3, args[0], 64, 32)
@@ -155,7 +147,7 @@ def test_the_star_is_a_product(image):
 
 def test_merging_a_star_changes_no_bit(image):
     block = StarBlock(C2, 2).eval()
-    randomise(block)
+    randomise_batch_norm(block)
     x = image(C2)
     with torch.no_grad():
         expected = block(x)
@@ -197,7 +189,7 @@ def test_partial_convolution_passes_the_rest_unchanged(image):
 @pytest.mark.parametrize("s", [1, 2])
 def test_merging_vanilla_convolutions_keeps_the_output(s, image):
     block = VanillaBlock(C1, C2, s).eval()
-    randomise(block)
+    randomise_batch_norm(block)
     x = image(C1)
     with torch.no_grad():
         expected = block(x)
@@ -224,7 +216,7 @@ def test_adaptive_pooling_is_refused_with_the_reason():
 @pytest.mark.parametrize("M", [1, 2, 3])
 def test_selective_kernel_is_a_weighted_sum_of_its_branches(form, M, image):
     block = SKConv(C2, C2, M=M, g=8, form=form).eval()
-    randomise(block)
+    randomise_batch_norm(block)
     x = image(C2)
     with torch.no_grad():
         maps = torch.stack([branch(x) for branch in block.branches])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from conftest import randomise_batch_norm
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
@@ -125,12 +126,7 @@ def test_freeze_10_freezes_exactly_the_backbone(family):
 def test_fusing_keeps_the_output_and_leaves_no_batch_norm(family):
     torch.manual_seed(0)
     model = build(name(family, "n")).eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    randomise_batch_norm(model)
     image = torch.rand(1, 3, 96, 128)
     with torch.no_grad():
         expected = model(image)[0]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import randomise_batch_norm
 from ultralytics import YOLO
 
 from yolo_backbones import configs
@@ -107,10 +108,7 @@ def test_from_python(family, coco8, picture, run_cli, tmp_path, monkeypatch):
 def test_exports_equal_pytorch(family, tmp_path):
     torch.manual_seed(0)
     model = YOLO(name(family))
-    for module in model.model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(module.running_mean, std=0.1)
-            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    randomise_batch_norm(model.model)
     model.save(tmp_path / "model.pt")
     image = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
