@@ -112,9 +112,9 @@ def _with_shipped_models(yaml_model_load: Callable[..., dict[str, Any]]) -> Call
 
 def _check_rows(config: dict[str, Any]) -> None:
     """Finds rows of ours that parse_model would stumble over before it gets to the block, which checks the others."""
-    for _, _, name, args in [*config.get("backbone", []), *config.get("head", [])]:
-        if name in registry.blocks():
-            registry.blocks()[name].check_row(args)
+    for row in [*config.get("backbone", []), *config.get("head", [])]:
+        if isinstance(row, list) and len(row) == 4 and row[2] in registry.blocks():
+            registry.blocks()[row[2]].check_row(row[3])
 
 
 def _in_ultralytics(path: Path) -> bool:
