@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
