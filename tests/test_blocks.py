@@ -156,7 +156,7 @@ def test_merging_a_star_changes_no_bit(image):
         assert torch.equal(block(x), expected)
 
 
-@pytest.mark.parametrize("layer_scale", [0.0, 0.1])
+@pytest.mark.parametrize("layer_scale", [0.0, 0.1, 1])
 def test_both_forms_of_the_partial_convolution_agree(layer_scale, image):
     args = (C2, C2, 2, 4, 2.0, "gelu", 0.0, layer_scale)
     torch.manual_seed(0)
@@ -268,9 +268,18 @@ MISTAKES = [
     (SKConv, (64, 64, 1, 2, 8, 16, 32, "plane"), "SKConv: form='plane' is no form"),
     (SKConv, (32, 64, 1, 3, 1, 16, 32, "dilated", True), "SKConv: c1=32 is not divisible by M=3"),
     (SKUnit, (64, 64, 1, 2, 8, 16, 32, -0.5), "SKUnit: e=-0.5 has to be a number above 0"),
+    (SKUnit, (64, 64, 1, 2, 8, 16, 32, 0.01), "SKUnit: e=0.01 leaves no channel of c2=64"),
+    (SKUnit, (64, 64, 1, 2, 48), "SKUnit: c2*e=32 is not divisible by g=48"),
+    (SKStage, (64, 32, 1), "SKStage: c2*e=16 is not divisible by g=32; change the YAML row or the width multiple"),
+    (SKStage, (64, 64, 1, 0), "SKStage: s=0 has to be a whole number, at least 1"),
+    (SKStage, (64, 64, 1, 1, 0), "SKStage: M=0 has to be a whole number, at least 1"),
+    (SKStage, (64, 64, 1, 1, 3, 1, 16, 32, 0.5, "dilated", True), "SKStage: c2*e=32 is not divisible by M=3"),
+    (SKStage, (64, 64, 1, 1, 2, 8, 16, 32, 0.5, "dilated", "no"), "SKStage: split='no' has to be True or False"),
     (SKStage, (64, 64, 0), "SKStage: n=0 has to be a whole number, at least 1"),
     (VanillaBlock, (64, 64, 0), "VanillaBlock: s=0 has to be a whole number, at least 1"),
     (VanillaBlock, (64, 64, 2, -1), "VanillaBlock: act_num=-1 has to be a whole number, at least 0"),
+    (FasterStage, (32, 32, 1, 4, float("inf")), "FasterStage: mlp_ratio=inf has to be a number above 0"),
+    ("StarStage", (64, 64, 1, 0.01), "StarStage: mlp_ratio=0.01 leaves no channel of c2=64"),
     ("StarStage", (64, 64, 1, 0), "StarStage: mlp_ratio=0 has to be a number above 0"),
     ("StarStage", (64, 64, 2, 4, [0.1]), "StarStage: drop_path=[0.1] has to be one rate, or a list of one for each"),
     ("StarStage", (64, 64, 1, 4, 0, "relu6", 4), "StarStage: k=4 has to be odd"),

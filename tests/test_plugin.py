@@ -119,10 +119,11 @@ def test_a_name_that_ultralytics_has_too_is_its_own(elsewhere, monkeypatch):
         ("yolov8-vanilanet.yaml", "yolov8-vanillanet.yaml"),
         ("yolov8x-skcov.yaml", "yolov8x-skconv.yaml"),
         ("yolov8n-gost.yaml", "yolov8n-ghost.yaml"),
+        ("YOLOv8n-StarNet.yaml", "yolov8n-starnet.yaml"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(typed, meant, elsewhere):
-    with pytest.raises(FileNotFoundError, match=rf"does not exist; did you mean .*\b{meant}"):
+    with pytest.raises(FileNotFoundError, match=rf"'{typed}' does not exist; did you mean .*\b{meant}"):
         YOLO(typed)
 
 
@@ -143,6 +144,17 @@ def test_shapes_is_found_from_anywhere(elsewhere):
     assert checks.check_file("shapes.yaml") == "shapes.yaml"
 
 
+def test_a_data_set_that_is_not_where_it_should_be_is_not_replaced(elsewhere):
+    for missing in ("/data/mine/shapes.yaml", "mine/shapes.yaml", None):
+        with pytest.raises(FileNotFoundError):
+            checks.check_file(missing)
+
+
+def test_an_address_is_not_taken_for_a_name(elsewhere):
+    with pytest.raises(FileNotFoundError):  # Ultralytics itself opens none for a model
+        yaml_model_load("http://127.0.0.1:9/yolov8n-starnet.yaml")
+
+
 # Rows
 
 
@@ -157,6 +169,8 @@ def model_with(row: list, **extra) -> DetectionModel:
     [
         ([-1, 1, "StarStage", []], TypeError, r"StarStage: .* gives \[\], but it takes \[c2, mlp_ratio=4, .*missing"),
         ([-1, 1, "StarStage", [64, 4, 0, "relu6", 7, False, 9]], TypeError, r"StarStage: .* gives .*too many"),
+        ([-1, 1, "StarStage", 64], TypeError, r"StarStage: the YAML row gives 64 where a list belongs: \[c2, "),
+        ([-1, 1, "StarStge", [64]], ValueError, "names a block StarStge, which is unknown; did you mean StarStage"),
         ([-1, 1, "StarStage", [64, -1]], ValueError, "StarStage: mlp_ratio=-1 has to be"),
         ([-1, 1, "SKConv", [64, 1, 0]], ValueError, "SKConv: M=0 has to be"),
         ([-1, 1, "SKConv", [64, 1, 2, 5]], ValueError, "SKConv: c1=16 is not divisible by g=5"),
@@ -216,9 +230,27 @@ class Taken(nn.Module):
         super().__init__()
 
 
+class Repeated(nn.Module):
+    def __init__(self, c1, c2, n=1, k=3):
+        super().__init__()
+
+
+class Unrepeated(nn.Module):
+    def __init__(self, c1, c2, k=3):
+        super().__init__()
+
+
 @pytest.mark.parametrize(
     ("cls", "like", "error", "message"),
     [
+        (Taken, ["Conv"], ValueError, "no such contract"),
+        (Repeated, "Conv", ValueError, r"takes \(c1, c2, n, k\); .*'C2f' for a block that takes its repeats as n"),
+        (
+            Unrepeated,
+            "C2f",
+            ValueError,
+            r"will call Unrepeated\(c1, c2, n, \.\.\.\), but its __init__ takes \(c1, c2, k\)",
+        ),
         (lambda c1, c2: None, "Conv", TypeError, "a block is a class derived from torch.nn.Module"),
         (nn.Conv2d(3, 3, 1), "Conv", TypeError, "a block is a class derived from torch.nn.Module"),
         (dict, "Conv", TypeError, "a block is a class derived from torch.nn.Module"),
@@ -259,13 +291,28 @@ def test_own_blocks_reach_child_processes(scratch, elsewhere):
     """
     assert run(parent, elsewhere, PYTHONPATH=f"{ROOT}{os.pathsep}{elsewhere}").split()[-1] == "own"
     assert run(child, elsewhere, YOLO_BACKBONES_BLOCKS="own.py").split()[-1] == "own"
+    assert (
+        run(parent.replace("own, ", "ultralytics.nn.tasks, "), elsewhere, YOLO_BACKBONES_BLOCKS="own.py").split()[-1]
+        == "own"
+    )
 
 
-@pytest.mark.parametrize("entry", ["nowhere.py", "nowhere"])
-def test_own_blocks_that_are_not_there_are_named(entry, elsewhere, monkeypatch):
-    monkeypatch.setenv(registry.USER_BLOCKS, entry)
-    with pytest.raises(ImportError, match=rf"YOLO_BACKBONES_BLOCKS names '{entry}', which cannot be imported"):
-        registry.import_user_blocks()
+def test_own_blocks_that_are_not_there_are_named(elsewhere):
+    """And stop neither the others nor the package's own."""
+    (elsewhere / "own.py").write_text("print('imported')")
+    (elsewhere / "sub").mkdir()  # not beside the others, where Python itself would find it
+    (elsewhere / "sub" / "types.py").write_text("print('never imported: Python has a types of its own')")
+    entries = os.pathsep.join(["nowhere.py", "no.where", "sub/types.py", "own.py"])
+    out = run("import ultralytics.nn.tasks as t; print(t.StarStage)", elsewhere, YOLO_BACKBONES_BLOCKS=entries)
+    assert "never imported" not in out
+    assert "imported" in out
+    assert "StarStage" in out.splitlines()[-1]
+    for told in (
+        "nowhere.py', which cannot be imported: there is no such file",
+        "'no.where'",
+        "types is loaded already",
+    ):
+        assert told in out
 
 
 def test_a_block_of_the_script_itself_is_warned_of(elsewhere):

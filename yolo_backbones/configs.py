@@ -7,6 +7,7 @@ shipped one, and so does a name that Ultralytics itself has.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from pathlib import Path
 
@@ -14,12 +15,14 @@ _PACKAGE = Path(__file__).parent
 # In a wheel the configs lie in the package; in a checkout beside it.
 CFG = _PACKAGE / "cfg" if (_PACKAGE / "cfg").is_dir() else _PACKAGE.parent / "cfg"
 
+_SUFFIXES = {".yaml", ".yml"}
+
 # Other names of the shipped configs.
 ALIASES = {"yolov8-sknet": "yolov8-skconv"}
 
 # The scale letter follows the version's digits: yolov8n-starnet, yolo11s. Only the file's name is searched, never its
 # folder: "v2m/yolov8-starnet.yaml" has no letter.
-_SCALE = re.compile(r"^(yolov?\d+)([nslmx])(?=$|[-_.])")
+_SCALE = re.compile(r"^(yolov?\d+)([nslmx])(?=$|[-_.])", re.IGNORECASE)
 
 
 def models() -> dict[str, Path]:
@@ -38,25 +41,38 @@ def without_scale(path: Path) -> Path:
     return path.with_name(_SCALE.sub(r"\1", path.stem) + path.suffix)
 
 
+def with_scale_of(path: Path, stem: str) -> str:
+    """A config's stem with the scale letter that `path` has, if any: `yolov8-starnet` -> `yolov8n-starnet`."""
+    scale = _SCALE.match(path.stem)
+    return re.sub(r"^(yolov?\d+)(?=-|$)", rf"\g<1>{scale[2].lower()}", stem) if scale else stem
+
+
 def find_model(path: Path) -> Path | None:
     """The file to read for a model's name or path; None leaves it to Ultralytics.
 
     Args:
         path: as the user gave it, with or without folder and scale letter.
     """
-    if path.suffix not in {".yaml", ".yml"} or path.exists():
+    if path.suffix not in _SUFFIXES or os.path.exists(path):  # Path.exists raises where a folder may not be read
         return None
     plain = without_scale(path)
-    if plain.exists():  # Ultralytics finds it as well, unless a folder's name looks like a version and a scale
+    if os.path.exists(plain):  # Ultralytics finds it as well, unless a folder's name looks like a version and a scale
         return plain
     return models().get(plain.stem)
 
 
 def find_dataset(path: Path) -> Path | None:
-    """The shipped file for a data set's name or path; None leaves it to Ultralytics."""
-    return None if path.suffix != ".yaml" or path.exists() else datasets().get(path.stem)
+    """The shipped file for a data set's name or path; None leaves it to Ultralytics.
+
+    Only for a bare name and for `cfg/datasets/`: a data set of the user's own that is not where it should be must not
+    be replaced by another.
+    """
+    if path.suffix not in _SUFFIXES or os.path.exists(path) or path.parent not in {Path(), Path("cfg/datasets")}:
+        return None
+    return datasets().get(path.stem)
 
 
 def nearest(name: str, known: list[str], most: int = 3) -> list[str]:
-    """The known names most like `name`, best first."""
-    return difflib.get_close_matches(name, known, n=most, cutoff=0.6)
+    """The known names most like `name`, best first; case does not count."""
+    lower = {candidate.lower(): candidate for candidate in known}
+    return [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=most, cutoff=0.6)]

@@ -10,7 +10,6 @@ import functools
 import importlib
 import inspect
 import pkgutil
-import re
 import sys
 import threading
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import torch
 import yaml
 from torch import nn
 from ultralytics.nn import tasks
-from ultralytics.utils import ROOT, checks
+from ultralytics.utils import LOGGER, ROOT, checks
 
 from . import blocks as block_files
 from . import configs, registry
@@ -40,7 +39,10 @@ def activate() -> None:
         _replace(checks, "check_file", _with_shipped_datasets)
         _replace(tasks, "torch_safe_load", _with_our_layers)
         _replace(tasks.BaseModel, "fuse", _with_merging)
-        registry.import_user_blocks()
+        try:
+            registry.import_user_blocks()
+        except ImportError as error:
+            LOGGER.warning(f"yolo_backbones: {error}")  # the package's own models are there all the same
 
 
 class _RowContract(type):
@@ -94,6 +96,8 @@ def _replace(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callabl
 
 def _with_shipped_models(yaml_model_load: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     def load(path: str | Path) -> dict[str, Any]:
+        if "://" in str(path):
+            return yaml_model_load(path)
         path = Path(path)
         file = None if _in_ultralytics(path) else configs.find_model(path)
         if file is not None:
@@ -102,8 +106,8 @@ def _with_shipped_models(yaml_model_load: Callable[..., dict[str, Any]]) -> Call
         else:
             try:
                 config = yaml_model_load(path)
-            except FileNotFoundError as error:
-                raise FileNotFoundError(_unknown(path, error)) from None
+            except FileNotFoundError:
+                raise FileNotFoundError(_unknown(path)) from None
         _check_rows(config)
         return config
 
@@ -111,10 +115,22 @@ def _with_shipped_models(yaml_model_load: Callable[..., dict[str, Any]]) -> Call
 
 
 def _check_rows(config: dict[str, Any]) -> None:
-    """Finds rows of ours that parse_model would stumble over before it gets to the block, which checks the others."""
+    """Finds mistakes in rows that parse_model would stumble over before it gets to the block.
+
+    Raises:
+        TypeError: a block of ours has the wrong number of arguments.
+        ValueError: a block is unknown, but its name is much like one of ours.
+    """
     for row in [*config.get("backbone", []), *config.get("head", [])]:
-        if isinstance(row, list) and len(row) == 4 and row[2] in registry.blocks():
-            registry.blocks()[row[2]].check_row(row[3])
+        if not isinstance(row, list) or len(row) != 4:
+            continue  # parse_model says what it thinks of that
+        _, _, name, args = row
+        if name in registry.blocks():
+            registry.blocks()[name].check_row(args)
+        elif isinstance(name, str) and "." not in name and not hasattr(tasks, name):
+            near = configs.nearest(name, list(registry.blocks()))
+            if near:
+                raise ValueError(f"the model's YAML names a block {name}, which is unknown; did you mean {near[0]}?")
 
 
 def _in_ultralytics(path: Path) -> bool:
@@ -127,28 +143,28 @@ def _ultralytics_models() -> list[str]:
     return sorted(file.stem for file in (ROOT / "cfg" / "models").rglob("*.yaml"))
 
 
-def _unknown(path: Path, error: FileNotFoundError) -> str:
-    scale = tasks.guess_model_scale(path)
+def _unknown(path: Path) -> str:
     known = [*configs.models(), *_ultralytics_models()]
     near = configs.nearest(configs.without_scale(path).stem, known)
     if not near:
-        return f"{error}; shipped backbones: {', '.join(configs.models())}"
-    names = [re.sub(r"^(yolov?\d+)(?=-|$)", rf"\g<1>{scale}", stem) for stem in near]
-    return f"{error}; did you mean {' or '.join(f'{name}.yaml' for name in names)}?"
+        return f"'{path}' does not exist; shipped backbones: {', '.join(configs.models())}"
+    names = [f"{configs.with_scale_of(path, stem)}.yaml" for stem in near]
+    return f"'{path}' does not exist; did you mean {' or '.join(names)}?"
 
 
 def _with_shipped_datasets(check_file: Callable[..., Any]) -> Callable[..., Any]:
     def check(file: str | Path, *args: Any, **kwargs: Any) -> Any:
-        shipped = configs.find_dataset(Path(file))
+        path = Path(str(file).strip())
+        shipped = configs.find_dataset(path)
         if shipped is not None and not (ROOT / "cfg" / "datasets" / shipped.name).exists():
             return str(shipped)
         try:
             return check_file(file, *args, **kwargs)
         except FileNotFoundError as error:
-            config = Path(f"{file}.yaml")  # YOLO("yolov8n-starnet") looks for a file of exactly that name
-            if configs.find_model(config) is None:
-                raise
-            raise FileNotFoundError(f"{error}; did you mean {config}?") from None
+            config = path.with_name(f"{path.name}.yaml")  # YOLO("yolov8n-starnet") looks for a file of just that name
+            if configs.find_model(config) is not None:
+                raise FileNotFoundError(f"{error}; did you mean {config}?") from None
+            raise
 
     return check
 

@@ -73,12 +73,14 @@ class Block:
         self.check_row([arg for name, arg in zip(given, args) if name in FROM_ROW] + list(args[len(given) :]))
         return self.cls(*args)
 
-    def check_row(self, row: list[Any]) -> None:
+    def check_row(self, row: Any) -> None:
         """Checks the number of arguments in a YAML row.
 
         Raises:
-            TypeError: too few or too many.
+            TypeError: too few or too many, or no list.
         """
+        if not isinstance(row, list):
+            raise TypeError(f"{self.name}: the YAML row gives {row!r} where a list belongs: {self.row}")
         given = CONTRACTS[self.like]
         missing = [name for name in given if name in FROM_ROW][len(row) :]
         try:
@@ -172,18 +174,20 @@ def _checked(cls: Any, like: Any) -> Block:
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise TypeError(f"register({cls!r}): a block is a class derived from torch.nn.Module; pass the class itself")
     call = f"register({cls.__name__}, like={like!r})"
-    if like not in CONTRACTS:
+    if not isinstance(like, str) or like not in CONTRACTS:
         rows = ", ".join(f"{name!r} for ({', '.join(given)}, ...)" for name, given in CONTRACTS.items())
         raise ValueError(f"{call}: no such contract; choose {rows}")
     given = CONTRACTS[like]
     parameters = list(inspect.signature(cls).parameters.values())
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     catches_all = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    repeats_elsewhere = "n" in given and "n" in positional and positional.index("n") != given.index("n")
-    if (len(positional) < len(given) and not catches_all) or repeats_elsewhere:
+    # Repeats that arrive as a kernel size, or never, would build a model all the same, and another than was meant.
+    misplaced = positional[len(given) - 1 : len(given)] != ["n"] if "n" in given else "n" in positional[:3]
+    if (len(positional) < len(given) or misplaced) and not (catches_all and len(positional) < len(given)):
         raise ValueError(
             f"{call}: Ultralytics will call {cls.__name__}({', '.join(given)}, ...), but its __init__ takes "
-            f"({', '.join(positional)}); change the signature or the contract"
+            f"({', '.join(positional)}); change the signature, or the contract: "
+            "'C2f' for a block that takes its repeats as n, 'Conv' for one that does not"
         )
     known = _registry.blocks.get(cls.__name__)
     if known is not None and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -202,8 +206,8 @@ def _pass_on(cls: type[nn.Module]) -> None:
             stacklevel=3,
         )
         return
-    file = getattr(sys.modules[cls.__module__], "__file__", None)
-    entry = cls.__module__ if "." in cls.__module__ or file is None else os.path.abspath(file)
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+    entry = os.path.abspath(file) if file.endswith(".py") and "." not in cls.__module__ else cls.__module__
     entries = [e for e in os.environ.get(USER_BLOCKS, "").split(os.pathsep) if e]
     if entry not in entries:
         os.environ[USER_BLOCKS] = os.pathsep.join([*entries, entry])
@@ -213,25 +217,35 @@ def import_user_blocks() -> None:
     """Imports the modules that `YOLO_BACKBONES_BLOCKS` names, each by import path or by .py file.
 
     Raises:
-        ImportError: an entry is neither, or itself imports what is not there.
+        ImportError: some cannot be imported; the others have been.
     """
-    for entry in filter(None, os.environ.get(USER_BLOCKS, "").split(os.pathsep)):
+    entries = [entry for entry in os.environ.get(USER_BLOCKS, "").split(os.pathsep) if entry]
+    entries = [os.path.abspath(entry) if entry.endswith(".py") else entry for entry in entries]
+    os.environ[USER_BLOCKS] = os.pathsep.join(entries)  # a child process may start in another folder
+    failed = []
+    for entry in entries:
         try:
             if entry.endswith(".py"):
                 _import_file(Path(entry))
             else:
                 importlib.import_module(entry)
         except ImportError as error:
-            raise ImportError(f"{USER_BLOCKS} names {entry!r}, which cannot be imported: {error}") from error
+            failed.append(f"{USER_BLOCKS} names {entry!r}, which cannot be imported: {error}")
+    if failed:
+        raise ImportError("; ".join(failed))
 
 
 def _import_file(path: Path) -> ModuleType:
     # Under its plain name, as a script beside it would import it: checkpoints refer to it by that name.
-    if path.stem in sys.modules:
-        return sys.modules[path.stem]
+    known = sys.modules.get(path.stem)
+    if known is not None:
+        file = getattr(known, "__file__", None) or "built in"
+        if Path(file).resolve() != path.resolve():
+            raise ImportError(f"a module called {path.stem} is loaded already ({file}); rename yours")
+        return known
     spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"there is no such file in {Path.cwd()}")
+        raise ImportError("there is no such file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from torch import nn
@@ -56,8 +57,31 @@ def positive(block: str, **values: object) -> None:
         ValueError: one is not.
     """
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
             raise ValueError(f"{block}: {name}={value!r} has to be a number above 0")
+
+
+def share(block: str, c: int, c_name: str, **ratios: float) -> None:
+    """Checks that each ratio leaves at least one of `c` channels.
+
+    Raises:
+        ValueError: one is no number above 0, or too small.
+    """
+    positive(block, **ratios)
+    for name, ratio in ratios.items():
+        if int(c * ratio) < 1:
+            raise ValueError(f"{block}: {name}={ratio} leaves no channel of {c_name}={c}; raise it, or the width")
+
+
+def flag(block: str, **values: object) -> None:
+    """Checks that each value is True or False: in YAML, "no" in quotes is a text, and counts as true.
+
+    Raises:
+        ValueError: one is neither.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{block}: {name}={value!r} has to be True or False")
 
 
 def probability(block: str, **values: object) -> None:

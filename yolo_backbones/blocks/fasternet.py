@@ -2,7 +2,8 @@
 
 Chen et al., "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks", CVPR 2023.
 https://arxiv.org/abs/2303.03667
-Differs from the paper: nothing known.
+Differs from the paper: nothing in the published variants. In a YAML row, a stage whose channels change begins with a
+1x1 convolution.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ class FasterEmbed(ConvBN):
         c1: input channels; Ultralytics fills it in.
         c2: output channels, after width scaling.
         k: kernel size and stride.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
     """
 
     def __init__(self, c1: int, c2: int, k: int = 4) -> None:
@@ -57,6 +61,9 @@ class FasterMerge(ConvBN):
         c1: input channels; Ultralytics fills it in.
         c2: output channels, after width scaling.
         k: kernel size and stride.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
     """
 
     def __init__(self, c1: int, c2: int, k: int = 2) -> None:
@@ -129,7 +136,7 @@ class FasterBlock(nn.Module):
         self.mlp = nn.Sequential(
             ConvBN(c, hidden, act=checks.activation("FasterStage", act)), nn.Conv2d(hidden, c, 1, bias=False)
         )
-        self.layer_scale = nn.Parameter(torch.full((c, 1, 1), layer_scale)) if layer_scale else None
+        self.layer_scale = nn.Parameter(torch.full((c, 1, 1), float(layer_scale))) if layer_scale else None
         self.drop_path = _drop_path(drop_path)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -181,7 +188,7 @@ class FasterStage(nn.Module):
         super().__init__()
         checks.whole("FasterStage", c1=c1, c2=c2, n=n, n_div=n_div)
         checks.divisible("FasterStage", "n_div", n_div, c2=c2)
-        checks.positive("FasterStage", mlp_ratio=mlp_ratio)
+        checks.share("FasterStage", c2, "c2", mlp_ratio=mlp_ratio)
         if layer_scale:
             checks.positive("FasterStage", layer_scale=layer_scale)
         if form not in _FORMS:

@@ -1,7 +1,8 @@
 """SKNet: selective kernels, branches of unlike receptive field weighed by attention.
 
 Li et al., "Selective Kernel Networks", CVPR 2019. https://arxiv.org/abs/1903.06586
-Differs from the paper: nothing in form "dilated". Form "plain" is the one most code on the web has: true 5x5, 7x7, ...
+Differs from the paper: nothing in form "dilated", but that a batch of one in training is normalised in the squeeze by
+the running statistics. Form "plain" is the one most code on the web has: true 5x5, 7x7, ...
 kernels, biases everywhere, neither BatchNorm nor ReLU in the squeeze, and units without ReLU.
 The skresnet variants are timm's: branches that share the input's channels out between them.
 """
@@ -24,17 +25,47 @@ from .merge import Mergeable, scale_and_shift
 _FORMS = ("dilated", "plain")
 
 
+def _check(
+    block: str,
+    c1: int,
+    c2: int,
+    s: int,
+    M: int,
+    g: int,
+    r: float,
+    L: int,
+    form: str,
+    split: bool,
+    e: float | None = None,
+) -> None:
+    """Checks a YAML row's arguments under the name of the block that the row gives."""
+    checks.whole(block, c1=c1, c2=c2, s=s, M=M, g=g, L=L)
+    checks.positive(block, r=r)
+    checks.flag(block, split=split)
+    if form not in _FORMS:
+        raise ValueError(f"{block}: form={form!r} is no form of the selective kernel; choose one of {_FORMS}")
+    if e is not None:
+        checks.share(block, c2, "c2", e=e)
+    c_in, c_out = (c1, c2) if e is None else (int(c2 * e),) * 2
+    in_name, out_name = ("c1", "c2") if e is None else ("c2*e",) * 2
+    if split:
+        checks.divisible(block, "M", M, **{in_name: c_in})
+        c_in, in_name = c_in // M, f"{in_name}/M"
+    checks.divisible(block, "g", g, **{in_name: c_in, out_name: c_out})
+
+
 class _Squeeze(ConvBN):
     """1x1 convolution, BatchNorm and ReLU on a pooled (B, c, 1, 1) map."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x)
-        if self.training and len(x) == 1:
+        bn = self.bn
+        if self.training and len(x) == 1 and not isinstance(bn, nn.SyncBatchNorm):
             # One image has one value a channel here, and that has no variance: normalise by the running statistics.
-            bn = self.bn
+            # Synchronised over several processes it has, and the others wait for this one's.
             x = F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, training=False, eps=bn.eps)
         else:
-            x = self.bn(x)
+            x = bn(x)
         return self.act(x)
 
 
@@ -80,14 +111,8 @@ class SKConv(nn.Module):
         split: bool = False,
     ) -> None:
         super().__init__()
-        checks.whole("SKConv", c1=c1, c2=c2, s=s, M=M, g=g, L=L)
-        checks.positive("SKConv", r=r)
-        if form not in _FORMS:
-            raise ValueError(f"SKConv: form={form!r} is no form of the selective kernel; choose one of {_FORMS}")
-        if split:
-            checks.divisible("SKConv", "M", M, c1=c1)
+        _check("SKConv", c1, c2, s, M, g, r, L, form, split)
         c_in = c1 // M if split else c1
-        checks.divisible("SKConv", "g", g, c1=c_in, c2=c2)
         d = max(int(c2 / r), L)
         plain = form == "plain"
         self.split = split
@@ -161,7 +186,7 @@ class SKUnit(Mergeable):
         split: bool = False,
     ) -> None:
         super().__init__()
-        checks.positive("SKUnit", e=e)
+        _check("SKUnit", c1, c2, s, M, g, r, L, form, split, e)
         plain = form == "plain"
         mid = int(c2 * e)
         self.reduce = ConvBN(c1, mid, act=None if plain else nn.ReLU(), bias=plain)
@@ -230,6 +255,7 @@ class SKStage(nn.Module):
     ) -> None:
         super().__init__()
         checks.whole("SKStage", n=n)
+        _check("SKStage", c1, c2, s, M, g, r, L, form, split, e)
         options = (M, g, r, L, e, form, split)
         self.units = nn.Sequential(SKUnit(c1, c2, s, *options), *(SKUnit(c2, c2, 1, *options) for _ in range(n - 1)))
 

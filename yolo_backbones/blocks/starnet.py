@@ -2,7 +2,7 @@
 
 Ma et al., "Rewrite the Stars", CVPR 2024. https://arxiv.org/abs/2403.19967
 Differs from the paper: nothing in the published variants. In a YAML row, convolutions with a BatchNorm behind them
-have no bias by default, which BatchNorm would cancel.
+have no bias by default, which BatchNorm would cancel, and a stage whose channels change begins with a 1x1 convolution.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StarStem(ConvBN):
     """3x3 convolution of stride 2, BatchNorm, ReLU6 (paper, Fig. 3).
 
     Shape:
-        (B, c1, H, W) -> (B, c2, H/2, W/2)
+        (B, c1, H, W) -> (B, c2, H/s, W/s)
 
     YAML:
         - [-1, 1, StarStem, [64]]  # [c2, k=3, s=2, act="relu6", bias=False]
@@ -43,6 +43,9 @@ class StarStem(ConvBN):
         s: stride.
         act: activation, a name from `checks.ACTIVATIONS`.
         bias: a bias in front of BatchNorm, as the published weights have it.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
     """
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 2, act: str = "relu6", bias: bool = False) -> None:
@@ -56,7 +59,7 @@ class StarDown(ConvBN):
     """3x3 convolution of stride 2 and BatchNorm, between two stages (paper, Fig. 3).
 
     Shape:
-        (B, c1, H, W) -> (B, c2, H/2, W/2)
+        (B, c1, H, W) -> (B, c2, H/s, W/s)
 
     YAML:
         - [-1, 1, StarDown, [128]]  # [c2, k=3, s=2, bias=False]
@@ -67,6 +70,9 @@ class StarDown(ConvBN):
         k: kernel size.
         s: stride.
         bias: a bias in front of BatchNorm, as the published weights have it.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
     """
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 2, bias: bool = False) -> None:
@@ -177,7 +183,8 @@ class StarStage(nn.Module):
     ) -> None:
         super().__init__()
         checks.whole("StarStage", c1=c1, c2=c2, n=n)
-        checks.positive("StarStage", mlp_ratio=mlp_ratio)
+        checks.share("StarStage", c2, "c2", mlp_ratio=mlp_ratio)
+        checks.flag("StarStage", bias=bias)
         checks.odd("StarStage", k=k)
         rates = checks.rates("StarStage", drop_path, n)
         self.proj = ConvBN(c1, c2) if c1 != c2 else nn.Identity()

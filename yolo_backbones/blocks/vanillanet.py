@@ -2,7 +2,7 @@
 
 Chen et al., "VanillaNet: the Power of Minimalism in Deep Learning", NeurIPS 2023. https://arxiv.org/abs/2305.12972
 Differs from the paper: the slope between two mergeable convolutions stands at 1 throughout, so that a block is linear
-between its activations from the start.
+between its activations from the start; and the series activation starts as a ReLU, see `SeriesActivation`.
 """
 
 from __future__ import annotations
@@ -50,6 +50,13 @@ class DeepConv(Mergeable):
     """Two convolutions, the second 1x1, with `leaky_relu(x, slope)` between them (paper, Sec. 3.1).
 
     At slope 1 nothing stands between them, and `merge()` makes them one.
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H', W'), as the first convolution has it
+
+    Args:
+        first: any convolution.
+        second: a 1x1 convolution of stride 1.
     """
 
     def __init__(self, first: ConvBN, second: ConvBN | nn.Conv2d) -> None:
@@ -132,10 +139,10 @@ class VanillaBlock(nn.Module):
     """Two mergeable 1x1 convolutions, max pooling, the series activation (paper, Fig. 1).
 
     Shape:
-        (B, c1, H, W) -> (B, c2, H/s, W/s)
+        (B, c1, H, W) -> (B, c2, H/s, W/s), rounded down
 
     YAML:
-        - [-1, 1, VanillaBlock, [256, 2]]  # [c2, s=2, act_num=3, bias=False]
+        - [-1, 1, VanillaBlock, [256, 2]]  # [c2, s=2, act_num=3, bias=False, ada_pool=0]
 
     Args:
         c1: input channels; Ultralytics fills it in.
