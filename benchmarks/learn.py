@@ -3,14 +3,15 @@
     python benchmarks/learn.py --data path/to/bccd/data.yaml
 
 Each model is trained by the `yolo` command in a process of its own, with the same seed. A model that has finished in
-`--out` is not trained again. Prints mAP50-95 and its ratio to stock's in the same run, and writes `learn.csv` (the
-table), `curves.csv` (every epoch) and `learn.png`.
+`--out` with the same options and the same config is not trained again. Prints mAP50-95 and its ratio to stock's in the
+same run, and writes `learn.csv` (the table), `curves.csv` (every epoch) and `learn.png`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -50,27 +51,44 @@ def main() -> None:
 def train(model: str, seed: int, args: argparse.Namespace) -> float:
     """Trains one model unless it is there already; returns the seconds it took, 0 if it was there."""
     done = results(model, seed, args)
-    if done.exists():
+    stamp = done.with_name("stamp.json")
+    asked = json.dumps({"config": config(model), **options(seed, args)}, indent=1, default=str)
+    if stamp.exists() and stamp.read_text() == asked:
         return 0
+    shutil.rmtree(done.parent, ignore_errors=True)
     unfinished = args.out / f"{done.parent.name}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     yolo = shutil.which("yolo", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if yolo is None:
         sys.exit("learn: no yolo command beside this Python; pip install ultralytics")
-    options = {
-        "model": model, "data": args.data, "epochs": args.epochs, "imgsz": args.imgsz, "batch": args.batch,
-        "seed": seed, "pretrained": False, "workers": 0, "plots": False, "save_period": -1,
-        "project": args.out, "name": unfinished.name,
-    }  # fmt: skip
     start = time.perf_counter()
     with open(args.out / f"{done.parent.name}.log", "w") as log:
         subprocess.run(
-            [yolo, "detect", "train", *(f"{key}={value}" for key, value in options.items())],
+            [
+                yolo, "detect", "train", f"model={model}", f"project={args.out}", f"name={unfinished.name}",
+                *(f"{key}={value}" for key, value in options(seed, args).items()),
+            ],
             check=True, stdout=log, stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // args.jobs, 1))},
         )  # fmt: skip
     unfinished.rename(done.parent)
+    stamp.write_text(asked)
     return time.perf_counter() - start
+
+
+def options(seed: int, args: argparse.Namespace) -> dict[str, object]:
+    """What every model is trained with."""
+    return {
+        "data": args.data, "epochs": args.epochs, "imgsz": args.imgsz, "batch": args.batch, "seed": seed,
+        "pretrained": False, "workers": 0, "plots": False,
+    }  # fmt: skip
+
+
+def config(model: str) -> dict[str, object]:
+    """The model's config as Ultralytics reads it."""
+    from ultralytics.nn.tasks import yaml_model_load
+
+    return {key: value for key, value in yaml_model_load(model).items() if key != "yaml_file"}
 
 
 def results(model: str, seed: int, args: argparse.Namespace) -> Path:

@@ -227,6 +227,34 @@ def test_selective_kernel_is_a_weighted_sum_of_its_branches(form, M, image):
         torch.testing.assert_close(y, maps[0])
 
 
+@pytest.mark.parametrize("form", ["dilated", "plain"])
+@pytest.mark.parametrize("s", [1, 2])
+def test_selective_kernel_equals_its_equations(form, s, image):
+    """Li et al., Eq. 1 to 6, written down once more, layer by layer from the block's own weights."""
+    block = SKConv(C1, C2, s, M=3, g=8, r=4, L=16, form=form).eval()
+    randomise_batch_norm(block)
+    x = image(C1)
+
+    def normalised(y, bn):
+        return F.batch_norm(y, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
+
+    with torch.no_grad():
+        maps = []
+        for i, branch in enumerate(block.branches):
+            reach = {"dilation": 1 + i} if form == "dilated" else {}
+            y = F.conv2d(x, branch.conv.weight, branch.conv.bias, s, 1 + i, groups=8, **reach)
+            maps.append(F.relu(normalised(y, branch.bn)))
+        z = torch.stack(maps).sum(0).mean((2, 3))
+        if form == "plain":
+            z = F.linear(z, block.squeeze.weight[:, :, 0, 0], block.squeeze.bias)
+        else:
+            z = F.relu(normalised(F.linear(z, block.squeeze.conv.weight[:, :, 0, 0]), block.squeeze.bn))
+        logits = F.linear(z, block.select.weight[:, :, 0, 0], block.select.bias).view(2, 3, C2)
+        weights = torch.exp(logits) / torch.exp(logits).sum(1, keepdim=True)
+        expected = sum(weights[:, i, :, None, None] * maps[i] for i in range(3))
+        torch.testing.assert_close(block(x), expected)
+
+
 def test_dilated_branches_see_as_far_as_plain_ones():
     for i, (dilated, plain) in enumerate(
         zip(SKConv(C2, C2, M=3, g=8).branches, SKConv(C2, C2, M=3, g=8, form="plain").branches)

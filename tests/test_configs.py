@@ -9,7 +9,7 @@ import yaml
 from conftest import randomise_batch_norm
 from torch import nn
 from ultralytics import YOLO
-from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.nn.tasks import DetectionModel, parse_model, yaml_model_load
 from ultralytics.utils import ROOT
 from ultralytics.utils.torch_utils import get_flops
 
@@ -89,10 +89,19 @@ def test_maps_have_stocks_channels_and_strides(family, scale):
 
 
 def build_rows(file: str) -> list[nn.Module]:
-    from ultralytics.nn.tasks import parse_model
-
     model, _ = parse_model(yaml_model_load(file), ch=3, verbose=False)
     return list(model)[:10]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_neck_and_head_have_stocks_tensors(family, scale):
+    shapes = []
+    with torch.device("meta"):
+        for file in (name(family, scale), f"yolov8{scale}.yaml"):
+            state = parse_model(yaml_model_load(file), ch=3, verbose=False)[0].state_dict()
+            shapes.append({key: value.shape for key, value in state.items() if int(key.split(".")[0]) >= 9})
+    assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -105,6 +105,30 @@ def test_from_python(family, coco8, picture, run_cli, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_stocks_weights_carry_over_and_the_backbone_freezes(family, coco8, tmp_path):
+    YOLO("yolov8n.yaml").save(tmp_path / "stock.pt")
+    stock = YOLO(tmp_path / "stock.pt").model.state_dict()
+    before = {}
+
+    def remember(trainer) -> None:
+        before.update({key: value.clone() for key, value in trainer.model.named_parameters()})
+
+    model = YOLO(name(family))
+    model.add_callback("on_train_start", remember)
+    options = {"pretrained": str(tmp_path / "stock.pt"), "freeze": 10, "val": False, "project": str(tmp_path)}
+    # As many classes as stock has: the last layer's channels depend on it.
+    data = yaml.safe_load(coco8.read_text())
+    same_classes = len(data["names"]) == 80
+    model.train(data=str(coco8), epochs=1, **options, **QUICK)
+    row = lambda key: int(key.split(".")[1])  # noqa: E731
+    outside = [key for key in before if row(key) >= 9 and (same_classes or ".cv3." not in key)]
+    assert [key for key in outside if not torch.equal(before[key], stock[key])] == []
+    after = dict(model.trainer.model.named_parameters())
+    assert {row(key) for key in after if not torch.equal(before[key], after[key])} >= {12, 15, 18, 21, 22}
+    assert [key for key in after if row(key) < 10 and not torch.equal(before[key], after[key])] == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_exports_equal_pytorch(family, tmp_path):
     torch.manual_seed(0)
     model = YOLO(name(family))
