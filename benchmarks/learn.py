@@ -114,7 +114,7 @@ def report(args: argparse.Namespace) -> None:
     stock = best[args.models[0]][MAP]
     table = [
         {"model": Path(m).stem, "mAP50": round(best[m][MAP50], 4), "mAP50-95": round(best[m][MAP], 4),
-         "ratio": round(best[m][MAP] / stock, 3)}
+         "ratio": round(best[m][MAP] / stock, 3) if stock else float("nan")}
         for m in args.models
     ]  # fmt: skip
     long = [
