@@ -132,6 +132,18 @@ def test_a_name_without_its_suffix_gets_it(elsewhere):
         YOLO("yolov8n-starnet")
 
 
+def test_weights_that_nobody_published_are_told_from_the_config(elsewhere):
+    with pytest.raises(
+        FileNotFoundError, match=r"'yolov8n-starnet\.pt' does not exist, .*yolov8n-starnet\.yaml is the"
+    ):
+        YOLO("yolov8n-starnet.pt")
+
+
+def test_a_mistyped_data_set_gets_the_nearest(elsewhere):
+    with pytest.raises(FileNotFoundError, match=r"did you mean shapes\.yaml\?"):
+        checks.check_file("shape.yaml")
+
+
 def test_a_name_like_none_gets_the_shipped_ones(elsewhere):
     with pytest.raises(FileNotFoundError, match=r"does not exist; shipped backbones: .*yolov8-starnet"):
         YOLO("frobnicate.yaml")
@@ -363,6 +375,16 @@ def test_activation_reaches_modules_that_were_imported_before():
     out = run(code, ROOT.parent, "-S").split()
     assert out[-2] == "StarStem"
     assert out[-1].endswith("shapes.yaml")
+
+
+@pytest.mark.parametrize("file", ["plugin", "registry", "configs", "blocks", "blocks.conv", "blocks.sknet"])
+def test_whichever_file_is_imported_first(file, elsewhere):
+    code = f"""
+    import yolo_backbones.{file}
+    from ultralytics import YOLO
+    print(len(YOLO("yolov8n-skconv.yaml").model.model))
+    """
+    assert run(code, elsewhere).split()[-1] == "23"
 
 
 def test_version_is_told():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -123,6 +124,41 @@ def test_vanillanet_merges_at_slope_1_alone(vanillanet_tiny):
     model.merge()
     assert_equals_oracle(model, tiny, "deploy")
     assert sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 11
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
+def test_vanillanet_equals_its_equations(slope):
+    """Chen et al., Sec. 3, written down once more, layer by layer from the network's own weights."""
+    with torch.device("meta"):
+        model = VanillaNet((8, 12, 16, 16), (2, 2, 1), num_classes=5)
+    model = randomised(model)
+    model.slope = slope
+    weights = model.state_dict()
+
+    def conv(x, key, **options):
+        x = F.conv2d(x, weights[f"{key}.conv.weight"], weights.get(f"{key}.conv.bias"), **options)
+        bn = [weights[f"{key}.bn.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
+        return F.batch_norm(x, *bn, eps=1e-6)
+
+    def activation(x, key):
+        return conv(F.relu(x), f"{key}.act.series", padding=3, groups=x.shape[1])
+
+    image = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        x = F.leaky_relu(conv(image, "stem.convs.conv1", stride=4), slope)
+        expected = [activation(conv(x, "stem.convs.conv2"), "stem")]
+        for i, s in enumerate((2, 2, 1)):
+            x = F.leaky_relu(conv(expected[-1], f"stages.{i}.convs.conv1"), slope)
+            x = conv(x, f"stages.{i}.convs.conv2")
+            expected.append(activation(F.max_pool2d(x, s), f"stages.{i}"))
+        x = F.leaky_relu(conv(expected[-1].mean((2, 3), keepdim=True), "head.conv1"), slope)
+        logits = F.conv2d(x, weights["head.conv2.weight"], weights["head.conv2.bias"]).flatten(1)
+        for feature, reference in zip(model.forward_features(image), expected, strict=True):
+            assert relative_error(feature, reference) < EXACT
+        assert relative_error(model(image), logits) < EXACT
+        if slope == 1:
+            model.merge()
+            assert relative_error(model(image), logits) < EXACT
 
 
 SK_ORACLES = {

@@ -162,8 +162,11 @@ def _with_shipped_datasets(check_file: Callable[..., Any]) -> Callable[..., Any]
             return check_file(file, *args, **kwargs)
         except FileNotFoundError as error:
             config = path.with_name(f"{path.name}.yaml")  # YOLO("yolov8n-starnet") looks for a file of just that name
+            near = configs.nearest(path.stem, list(configs.datasets())) if path.parent == Path() else []
             if configs.find_model(config) is not None:
                 raise FileNotFoundError(f"{error}; did you mean {config}?") from None
+            if near:
+                raise FileNotFoundError(f"{error}; did you mean {near[0]}.yaml?") from None
             raise
 
     return check
@@ -175,13 +178,22 @@ def _with_our_layers(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
     At the time of loading, since a file registers its first block before it has defined its last layer.
     """
 
-    def load(*args: Any, **kwargs: Any) -> Any:
+    def load(weight: str | Path, *args: Any, **kwargs: Any) -> Any:
         files = {name for name in sys.modules if name.startswith(f"{block_files.__name__}.")}
         files |= {block.cls.__module__ for block in registry.blocks().values()}
         members = [member for file in files for member in vars(sys.modules[file]).values()]
         layers: list[Any] = [cls for cls in members if inspect.isclass(cls) and issubclass(cls, nn.Module)]
         torch.serialization.add_safe_globals(layers)
-        return torch_safe_load(*args, **kwargs)
+        try:
+            return torch_safe_load(weight, *args, **kwargs)
+        except FileNotFoundError as error:
+            config = Path(weight).with_suffix(".yaml")
+            if configs.models().get(configs.without_scale(config).stem) is None:
+                raise
+            raise FileNotFoundError(
+                f"'{weight}' does not exist, and trained weights of that name are not published; "
+                f"{config.name} is the untrained model"
+            ) from error
 
     return load
 
