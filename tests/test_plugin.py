@@ -426,6 +426,12 @@ def test_restricted_loading_takes_own_blocks_and_what_they_are_built_from(elsewh
     assert run(code, elsewhere, **env).split()[-1] == "Inner"
 
 
+def test_a_block_from_a_module_that_is_not_loaded_stops_no_checkpoint(scratch, elsewhere):
+    register(type("Gone", (Taken,), {"__module__": "gone"}), like="Conv")  # as of code that runpy ran
+    YOLO("yolov8n.yaml").save("stock.pt")
+    assert len(YOLO("stock.pt").model.model) == 23
+
+
 def test_a_multi_gpu_worker_builds_the_model(elsewhere, coco8):
     """The file that Ultralytics starts in each worker, as it writes it, run by a fresh Python."""
     from ultralytics.models.yolo.detect import DetectionTrainer

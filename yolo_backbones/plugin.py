@@ -179,9 +179,11 @@ def _with_our_layers(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def load(weight: str | Path, *args: Any, **kwargs: Any) -> Any:
-        files = {name for name in sys.modules if name.startswith(f"{block_files.__name__}.")}
-        files |= {block.cls.__module__ for block in registry.blocks().values()}
-        members = [member for file in files for member in vars(sys.modules[file]).values()]
+        users = {block.cls.__module__ for block in registry.blocks().values()}
+        ours = f"{block_files.__name__}."
+        # By what is loaded: a class from code that runpy ran names a module that is not.
+        files = [file for name, file in list(sys.modules.items()) if name in users or name.startswith(ours)]
+        members = [member for file in files for member in vars(file).values()]
         layers: list[Any] = [cls for cls in members if inspect.isclass(cls) and issubclass(cls, nn.Module)]
         torch.serialization.add_safe_globals(layers)
         try:

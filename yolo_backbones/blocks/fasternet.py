@@ -95,13 +95,16 @@ class PartialConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolves the first channels; `x` itself is never written to."""
-        exporting = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
-        if self.slicing and not self.training and not exporting:
+        if self.slicing and not self.training and not _exporting():
             y = x.clone()  # the caller's shortcut still needs x
             y[:, : self.convolved] = self.conv(x[:, : self.convolved])
             return y
         first, rest = x.split((self.convolved, self.untouched), 1)
         return torch.cat((self.conv(first), rest), 1)
+
+
+def _exporting() -> bool:
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
 
 
 class FasterBlock(nn.Module):
