@@ -13,10 +13,11 @@ TYPE_CHECKING = False  # type checkers know the name
 if TYPE_CHECKING:
     from typing import Any
 
+    from yolo_backbones.composition import compose
     from yolo_backbones.registry import register
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "register"]
+__all__ = ["__version__", "compose", "register"]
 
 
 class UltralyticsFinder:
@@ -51,6 +52,12 @@ def __getattr__(name: str) -> object:
         from yolo_backbones.registry import register
 
         return register
+    if name == "compose":
+        import ultralytics.nn.tasks  # noqa: F401  # activates the plugin, which knows the blocks
+
+        from yolo_backbones.composition import compose
+
+        return compose
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

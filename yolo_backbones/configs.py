@@ -22,7 +22,7 @@ ALIASES = {"yolov8-sknet": "yolov8-skconv"}
 
 # The scale letter follows the version's digits: yolov8n-starnet, yolo11s. Only the file's name is searched, never its
 # folder: "v2m/yolov8-starnet.yaml" has no letter.
-_SCALE = re.compile(r"^(yolov?\d+)([nslmx])(?=$|[-_.])", re.IGNORECASE)
+_SCALE = re.compile(r"^(yolo(?:e-)?v?\d+)([nslmx])(?=$|[-_.])", re.IGNORECASE)
 
 
 def models() -> dict[str, Path]:
@@ -44,7 +44,7 @@ def without_scale(path: Path) -> Path:
 def with_scale_of(path: Path, stem: str) -> str:
     """A config's stem with the scale letter that `path` has, if any: `yolov8-starnet` -> `yolov8n-starnet`."""
     scale = _SCALE.match(path.stem)
-    return re.sub(r"^(yolov?\d+)(?=-|$)", rf"\g<1>{scale[2].lower()}", stem) if scale else stem
+    return re.sub(r"^(yolo(?:e-)?v?\d+)(?=-|$)", rf"\g<1>{scale[2].lower()}", stem) if scale else stem
 
 
 def find_model(path: Path) -> Path | None:

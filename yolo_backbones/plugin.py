@@ -1,4 +1,4 @@
-"""The seam to Ultralytics: everything of the package that touches its internals is in this file.
+"""The seam to Ultralytics: everything of the package that changes its internals is in this file; bases.py reads them.
 
 `activate()` is called once `ultralytics.nn.tasks` has run, in every process. Each of its steps may be repeated: a
 reload of Ultralytics' modules undoes some of them.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import pkgutil
 import sys
 import threading
@@ -19,12 +20,14 @@ from typing import Any
 import torch
 import yaml
 from torch import nn
+from ultralytics import utils
 from ultralytics.nn import tasks
-from ultralytics.utils import LOGGER, ROOT, checks
+from ultralytics.utils import LOGGER, ROOT, checks, torch_utils
 
+from . import bases, composition, configs, registry
 from . import blocks as block_files
-from . import configs, registry
 from .blocks.merge import Mergeable
+from .blocks.network import Network
 
 _lock = threading.RLock()
 
@@ -39,6 +42,7 @@ def activate() -> None:
         _replace(checks, "check_file", _with_shipped_datasets)
         _replace(tasks, "torch_safe_load", _with_our_layers)
         _replace(tasks.BaseModel, "fuse", _with_merging)
+        _replace(torch_utils, "initialize_weights", _but_for_networks)
         try:
             registry.import_user_blocks()
         except ImportError as error:
@@ -99,11 +103,8 @@ def _with_shipped_models(yaml_model_load: Callable[..., dict[str, Any]]) -> Call
         if "://" in str(path):
             return yaml_model_load(path)
         path = Path(path)
-        file = None if _in_ultralytics(path) else configs.find_model(path)
-        if file is not None:
-            config = yaml.safe_load(file.read_text(encoding="utf-8"))
-            config |= {"scale": tasks.guess_model_scale(path), "yaml_file": str(path)}
-        else:
+        config = _ours(path)
+        if config is None:
             try:
                 config = yaml_model_load(path)
             except FileNotFoundError:
@@ -114,13 +115,41 @@ def _with_shipped_models(yaml_model_load: Callable[..., dict[str, Any]]) -> Call
     return load
 
 
+def _ours(path: Path) -> dict[str, Any] | None:
+    """The config of that name, shipped or composed; None for what is on disk or Ultralytics' own."""
+    if bases.known(path.stem):
+        return None
+    file = configs.find_model(path)
+    if file is not None:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return {**config, "scale": tasks.guess_model_scale(path), "yaml_file": str(path)}
+    return None if os.path.exists(path) else composition.resolve(path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a config of that name could be loaded."""
+    try:
+        return _ours(path) is not None
+    except (FileNotFoundError, ValueError):
+        return False
+
+
 def _check_rows(config: dict[str, Any]) -> None:
     """Finds mistakes in rows that parse_model would stumble over before it gets to the block.
 
     Raises:
         TypeError: a block of ours has the wrong number of arguments.
-        ValueError: a block is unknown, but its name is much like one of ours.
+        ValueError: a block is unknown, but its name is much like one of ours; the backbone is no list of rows; or there
+            is no such scale.
     """
+    backbone, scales = config.get("backbone", []), config.get("scales")
+    if config.get("scale") and scales and config["scale"] not in scales:
+        raise ValueError(
+            f"{config['yaml_file']} asks for scale {config['scale']}, and the file has {', '.join(scales)}; "
+            "name it with one of these, or with none"
+        )
+    if not isinstance(backbone, list):
+        raise ValueError(_no_rows(config, backbone))
     for row in [*config.get("backbone", []), *config.get("head", [])]:
         if not isinstance(row, list) or len(row) != 4:
             continue  # parse_model says what it thinks of that
@@ -133,22 +162,23 @@ def _check_rows(config: dict[str, Any]) -> None:
                 raise ValueError(f"the model's YAML names a block {name}, which is unknown; did you mean {near[0]}?")
 
 
-def _in_ultralytics(path: Path) -> bool:
-    """Whether Ultralytics ships a config of that name itself."""
-    return bool(set(_ultralytics_models()) & {path.stem, configs.without_scale(path).stem})
-
-
-@functools.cache
-def _ultralytics_models() -> list[str]:
-    return sorted(file.stem for file in (ROOT / "cfg" / "models").rglob("*.yaml"))
+def _no_rows(config: dict[str, Any], backbone: Any) -> str:
+    """What to write in place of `backbone: {type: ...}` or `backbone: path.py`, which some forks read."""
+    asked = backbone.get("type") or backbone.get("name") if isinstance(backbone, dict) else backbone
+    near = composition.near(Path(str(asked)).stem)
+    name = near[0] if near else "starnet_s1"
+    return (
+        f"the model's YAML says backbone: {backbone}, which Ultralytics does not read; train "
+        f"model=yolov8n-{name}.yaml, or have the rows written with `yolo-backbones new yolov8n {name}`"
+    )
 
 
 def _unknown(path: Path) -> str:
-    known = [*configs.models(), *_ultralytics_models()]
-    near = configs.nearest(configs.without_scale(path).stem, known)
+    known = [configs.with_scale_of(path, stem) for stem in [*configs.models(), *bases.names()]]
+    near = configs.nearest(path.stem, [*known, *composition.meant(path)])
     if not near:
         return f"'{path}' does not exist; shipped backbones: {', '.join(configs.models())}"
-    names = [f"{configs.with_scale_of(path, stem)}.yaml" for stem in near]
+    names = [f"{stem}.yaml" for stem in near]
     return f"'{path}' does not exist; did you mean {' or '.join(names)}?"
 
 
@@ -163,7 +193,7 @@ def _with_shipped_datasets(check_file: Callable[..., Any]) -> Callable[..., Any]
         except FileNotFoundError as error:
             config = path.with_name(f"{path.name}.yaml")  # YOLO("yolov8n-starnet") looks for a file of just that name
             near = configs.nearest(path.stem, list(configs.datasets())) if path.parent == Path() else []
-            if configs.find_model(config) is not None:
+            if _is_ours(config):
                 raise FileNotFoundError(f"{error}; did you mean {config}?") from None
             if near:
                 raise FileNotFoundError(f"{error}; did you mean {near[0]}.yaml?") from None
@@ -185,19 +215,71 @@ def _with_our_layers(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
         files = [file for name, file in list(sys.modules.items()) if name in users or name.startswith(ours)]
         members = [member for file in files for member in vars(file).values()]
         layers: list[Any] = [cls for cls in members if inspect.isclass(cls) and issubclass(cls, nn.Module)]
-        torch.serialization.add_safe_globals(layers)
+        torch.serialization.add_safe_globals([*layers, *_timm_layers(weight)])
         try:
-            return torch_safe_load(weight, *args, **kwargs)
+            checkpoint, file = torch_safe_load(weight, *args, **kwargs)
         except FileNotFoundError as error:
             config = Path(weight).with_suffix(".yaml")
-            if configs.models().get(configs.without_scale(config).stem) is None:
+            if not _is_ours(config):
                 raise
             raise FileNotFoundError(
                 f"'{weight}' does not exist, and trained weights of that name are not published; "
                 f"{config.name} is the untrained model"
             ) from error
+        for part in ("model", "ema"):
+            if isinstance(checkpoint.get(part), nn.Module):
+                _forget_weights(checkpoint[part])
+        return checkpoint, file
 
     return load
+
+
+def _timm_layers(weight: str | Path) -> list[Any]:
+    """The layers of timm's that a checkpoint names: those alone, since timm has a thousand and takes long to import."""
+    scan = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)  # torch 2.6, as restricted loading
+    if scan is None or not getattr(utils, "SAFE_LOAD", False) or not os.path.isfile(weight):
+        return []
+    try:
+        named = [name for name in scan(weight) if name.startswith(("timm.layers.", "timm.models."))]
+    except ValueError:  # no archive of torch's: loading says what it is
+        return []
+    found = [getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2], None) for name in named]
+    return [cls for cls in found if inspect.isclass(cls)]  # layers, and the enumerations that they are set up with
+
+
+def _forget_weights(model: nn.Module) -> None:
+    """Lets no model that came out of a checkpoint ask for published weights: it brings its own.
+
+    Ultralytics builds it again from the YAML that it carries, to train it further.
+    """
+    for module in model.modules():
+        rows = getattr(module, "yaml", None)
+        for row in rows.get("backbone", []) if isinstance(rows, dict) else []:
+            if row[2] == Network.__name__:
+                row[3][-1].pop("weights", None)
+
+
+def _but_for_networks(initialize_weights: Callable[..., Any]) -> Callable[..., Any]:
+    """Leaves published networks the BatchNorm eps that their weights were trained with.
+
+    And activations that are not in-place as they are: the tensor may be one of the maps, or be needed once more.
+    """
+
+    def initialize(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        networks = [module for module in model.modules() if isinstance(module, Network) and module.published]
+        inner = [module for network in networks for module in network.modules()]
+        kept = [
+            (module, name, getattr(module, name))
+            for module in inner
+            for name in ("eps", "momentum", "inplace")
+            if hasattr(module, name)
+        ]
+        result = initialize_weights(model, *args, **kwargs)
+        for module, name, value in kept:
+            setattr(module, name, value)
+        return result
+
+    return initialize
 
 
 def _with_merging(fuse: Callable[..., Any]) -> Callable[..., Any]:

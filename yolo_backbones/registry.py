@@ -58,9 +58,9 @@ class Block:
     def row(self) -> str:
         """The arguments a YAML row takes, for example `[c2, n_div=4]`."""
         given = CONTRACTS[self.like]
-        own = list(inspect.signature(self.cls).parameters.values())[len(given) :]
-        names = [name for name in given if name in FROM_ROW]
-        names += [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in own]
+        parameters = list(inspect.signature(self.cls).parameters.values())
+        names = [p.name for name, p in zip(given, parameters) if name in FROM_ROW]
+        names += [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters[len(given) :]]
         return f"[{', '.join(names)}]"
 
     def build(self, *args: Any) -> nn.Module:

@@ -1,8 +1,10 @@
-"""A detection set that is drawn instead of downloaded: overlapping shapes on textured ground.
+"""Data sets that are drawn instead of downloaded: overlapping shapes on textured ground.
 
-`cfg/datasets/shapes.yaml` calls `draw` the first time the set is used. Colour, size, angle and ground say nothing about
-the class, so a network that finds these objects has learnt their shape. A label's box holds the pixels of its object
-that can be seen, as COCO's do, and no object is hidden so far that a label for it would be a guess.
+`cfg/datasets/shapes.yaml`, `shapes-seg.yaml` and `shapes-obb.yaml` call `draw` the first time they are used. Colour,
+size, angle and ground say nothing about the class, so a network that finds these objects has learnt their shape. A
+label holds the pixels of its object that can be seen, as COCO's do, and no object is hidden so far that a label for it
+would be a guess. For boxes and polygons the pictures are the same. For oriented boxes every shape is slender and wholly
+in the picture: the angle of a circle or of a regular star says nothing, and one cut off gets the angle of the edge.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ import cv2
 import numpy as np
 
 CLASSES = ("circle", "rectangle", "triangle", "star", "ring")
+TASKS = ("detect", "segment", "obb")  # as Ultralytics names them
 
 RADIUS = (0.07, 0.25)  # of the circumscribed circle, as a share of the picture's side; log-uniform between
 COUNT = (3, 8)  # objects that are tried for, least and most
 MIN_VISIBLE = 0.6  # every object keeps at least this share of its area in sight
 MIN_CONTRAST = 100.0  # least distance in BGR between a fill and the mean of what it covers
+SLENDER = (0.3, 0.5)  # of slender shapes: their width against their length, as a share of what it would be otherwise
 _NOTE = "README.txt"  # written into the set: what was drawn, so that a second call can tell
 
 
@@ -71,9 +75,44 @@ class Scene:
             boxes[i] = x, y, x + w, y + h
         return boxes
 
+    def oriented_boxes(self) -> np.ndarray:
+        """The smallest rectangle at any angle around what is seen of each shape.
 
-def draw(root: Path | str, train: int = 512, val: int = 64, imgsz: int = 320, seed: int = 0) -> None:
-    """Draw the set into the folder `root`, in the layout of Ultralytics: images/ and labels/, in each train/ and val/.
+        Shape:
+            (N, 4, 2) float: corners in pixels, clockwise as one sees them, from the left of the centre on; so those of
+            an upright box begin at the top left. They may leave the picture.
+        """
+        boxes = np.zeros((len(self.shapes), 4, 2))
+        for i in range(len(self.shapes)):
+            hull = cv2.convexHull(cv2.findNonZero((self.owner == i).astype(np.uint8)))
+            pixels = (hull + np.array([[0, 0], [1, 0], [1, 1], [0, 1]])).reshape(-1, 2)  # a pixel is a square
+            corners = cv2.boxPoints(cv2.minAreaRect(pixels.astype(np.float32)))
+            x, y = (corners - corners.mean(0)).T
+            boxes[i] = corners[np.argsort(np.arctan2(y, x))]  # OpenCV's own order depends on its release
+        return boxes
+
+    def polygons(self) -> list[np.ndarray]:
+        """The outline of what is seen of each shape: (P, 2) float, the middles of the pixels along it.
+
+        A label is one polygon. So holes, and parts that something in front cuts off, are joined to the first part by a
+        line there and back, and what is inside counts by the even-odd rule.
+        """
+        polygons = []
+        for i in range(len(self.shapes)):
+            mask = (self.owner == i).astype(np.uint8)
+            contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+            first, *others = (contour[:, 0] for contour in sorted(contours, key=cv2.contourArea, reverse=True))
+            path = [first, first[:1]]
+            for other in others:
+                path += [other, other[:1], first[:1]]
+            polygons.append(np.concatenate(path) + 0.5)
+        return polygons
+
+
+def draw(
+    root: Path | str, train: int = 512, val: int = 64, imgsz: int = 320, seed: int = 0, task: str = "detect"
+) -> None:
+    """Draw a set into the folder `root`, in the layout of Ultralytics: images/ and labels/, in each train/ and val/.
 
     The same arguments give the same files, and picture i of a split does not depend on how many there are. The folder
     appears in one step when everything is drawn. If the very same set is there already, nothing is done.
@@ -84,9 +123,10 @@ def draw(root: Path | str, train: int = 512, val: int = 64, imgsz: int = 320, se
         val: number of pictures to validate on.
         imgsz: side of the square pictures in pixels.
         seed: any non-negative integer.
+        task: what the labels are: boxes (`detect`), polygons (`segment`) or oriented boxes (`obb`).
 
     Raises:
-        ValueError: a count below 1, `imgsz` below 64, or a negative `seed`.
+        ValueError: a count below 1, `imgsz` below 64, a negative `seed`, or a `task` with no labels here.
         FileExistsError: `root` holds something else; nothing in it is touched.
     """
     if min(train, val) < 1 or imgsz < 64 or seed < 0:
@@ -94,8 +134,11 @@ def draw(root: Path | str, train: int = 512, val: int = 64, imgsz: int = 320, se
             f"shapes.draw: needs train >= 1, val >= 1, imgsz >= 64 and seed >= 0; "
             f"got train={train}, val={val}, imgsz={imgsz}, seed={seed}"
         )
+    if task not in TASKS:
+        raise ValueError(f"shapes.draw: there are no labels for task={task!r}; choose one of {', '.join(TASKS)}")
     root = Path(root).resolve()
-    note = f"Drawn by yolo_backbones.shapes.draw(train={train}, val={val}, imgsz={imgsz}, seed={seed})\n"
+    note = f"Drawn by yolo_backbones.shapes.draw(train={train}, val={val}, imgsz={imgsz}, seed={seed}"
+    note += ")\n" if task == "detect" else f", task={task!r})\n"
     if _holds(root, note):
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
@@ -109,7 +152,8 @@ def draw(root: Path | str, train: int = 512, val: int = 64, imgsz: int = 320, se
             images.mkdir(parents=True)
             labels.mkdir(parents=True)
             for i in range(count):
-                _write(images / f"{i:05}.jpg", labels / f"{i:05}.txt", np.random.default_rng([seed, split, i]), imgsz)
+                rng = np.random.default_rng([seed, split, i])
+                _write(images / f"{i:05}.jpg", labels / f"{i:05}.txt", rng, imgsz, task)
         (work / _NOTE).write_text(note, encoding="utf-8")
         try:
             if root.exists():
@@ -125,23 +169,39 @@ def _holds(root: Path, note: str) -> bool:
     return (root / "images" / "val").is_dir() and file.is_file() and file.read_text(encoding="utf-8") == note
 
 
-def _write(image: Path, label: Path, rng: np.random.Generator, imgsz: int) -> None:
-    scene = arrange(rng, imgsz)
+def _write(image: Path, label: Path, rng: np.random.Generator, imgsz: int, task: str) -> None:
+    scene = arrange(rng, imgsz, slender=task == "obb")
     ok, data = cv2.imencode(".jpg", paint(scene, rng), [cv2.IMWRITE_JPEG_QUALITY, 95])
     if not ok:
         raise OSError(f"shapes.draw: OpenCV could not encode {image}")
     image.write_bytes(data.tobytes())  # not imwrite: it fails silently, and on Windows for non-ASCII paths
     lines = []
-    for shape, (x1, y1, x2, y2) in zip(scene.shapes, scene.boxes() / imgsz, strict=True):
-        lines.append(f"{shape.cls} {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}\n")
+    for shape, values in zip(scene.shapes, _labels(scene, task), strict=True):
+        lines.append(" ".join([str(shape.cls), *(f"{value:.6f}" for value in values)]) + "\n")
     label.write_text("".join(lines), encoding="utf-8")
 
 
-def arrange(rng: np.random.Generator, imgsz: int) -> Scene:
+def _labels(scene: Scene, task: str) -> list[np.ndarray]:
+    """What follows the class in a label, for each shape: (K,) float, as shares of the picture's side."""
+    imgsz = len(scene.owner)
+    if task == "obb":
+        return [corners.ravel() / imgsz for corners in scene.oriented_boxes()]
+    if task == "segment":
+        return [polygon.ravel() / imgsz for polygon in scene.polygons()]
+    boxes = scene.boxes() / imgsz
+    return list(np.hstack(((boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2])))
+
+
+def arrange(rng: np.random.Generator, imgsz: int, slender: bool = False) -> Scene:
     """Place shapes one in front of the other.
 
     A place that would hide too much of any of them is refused. So every shape gets a label, and no half-seen one is
     left without for the network to be punished for.
+
+    Args:
+        rng: where every choice comes from.
+        imgsz: side of the square picture in pixels.
+        slender: every shape is long and narrow, and none leaves the picture.
     """
     shapes: list[Shape] = []
     owner = np.full((imgsz, imgsz), -1)
@@ -149,7 +209,7 @@ def arrange(rng: np.random.Generator, imgsz: int) -> Scene:
     for _ in range(4 * wanted):  # enough tries: a picture that stays a little emptier does no harm
         if len(shapes) == wanted:
             break
-        shape = _random_shape(rng, imgsz)
+        shape = _random_shape(rng, imgsz, slender)
         trial = np.where(shape.coverage(imgsz) > 127, len(shapes), owner)
         visible = np.bincount(trial.ravel() + 1, minlength=len(shapes) + 2)[1:]
         if all(seen >= MIN_VISIBLE * one.area for seen, one in zip(visible, [*shapes, shape], strict=True)):
@@ -158,11 +218,16 @@ def arrange(rng: np.random.Generator, imgsz: int) -> Scene:
     return Scene(tuple(shapes), owner)
 
 
-def _random_shape(rng: np.random.Generator, imgsz: int) -> Shape:
+def _random_shape(rng: np.random.Generator, imgsz: int, slender: bool) -> Shape:
     cls = int(rng.integers(len(CLASSES)))
     radius = imgsz * np.exp(rng.uniform(*np.log(RADIUS)))
     centre, turn = rng.uniform(0, imgsz, 2), rng.uniform(0, 2 * np.pi)
     polars = _polar(CLASSES[cls], rng)
+    if slender:
+        polars = _slender(polars, rng.uniform(*SLENDER))
+        angle, reach = polars[0]
+        outline = _contour(angle + turn, radius * reach, np.zeros(2))
+        centre = centre * (1 - np.ptp(outline, 0) / imgsz) - outline.min(0)  # anywhere that leaves all in the picture
     return Shape(cls, tuple(_contour(angle + turn, radius * reach, centre) for angle, reach in polars))
 
 
@@ -185,6 +250,18 @@ def _polar(name: str, rng: np.random.Generator) -> list[tuple[np.ndarray, np.nda
     if name == "star":
         return [(np.arange(10) * np.pi / 5, np.tile([1.0, rng.uniform(0.38, 0.5)], 5))]
     raise ValueError(f"shapes: no outline for {name!r}; known are {', '.join(CLASSES)}")
+
+
+def _slender(polars: list[tuple[np.ndarray, np.ndarray]], share: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What `_polar` returns, made narrower against its length, with the area it had.
+
+    It grows along its longer side. A triangle that grew along its height would have three rectangles of the same,
+    smallest, area around it, each at another angle.
+    """
+    contours = [_contour(angle, reach, np.zeros(2)) for angle, reach in polars]
+    scale = np.full(2, np.sqrt(share))
+    scale[np.ptp(contours[0], 0).argmax()] = 1 / np.sqrt(share)
+    return [(np.arctan2(y, x), np.hypot(x, y)) for x, y in ((contour * scale).T for contour in contours)]
 
 
 def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:

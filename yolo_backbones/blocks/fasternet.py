@@ -247,6 +247,10 @@ class FasterNet(nn.Module):
         self.act = checks.activation("FasterNet", act)
         self.classifier = nn.Linear(1280, num_classes)
 
+    def drop_classifier(self) -> None:
+        """Removes what stands behind the last stage."""
+        del self.conv_head, self.act, self.classifier
+
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(B, channels, H, W) -> the four stages' maps, at strides 4, 8, 16 and 32."""
         return [x := stage(x) for stage in self.stages]

@@ -320,6 +320,10 @@ class SKNet(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.head = nn.Linear(c1, num_classes)
 
+    def drop_classifier(self) -> None:
+        """Removes what stands behind the last stage."""
+        del self.head
+
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(B, channels, H, W) -> the four stages' maps, at strides 4, 8, 16 and 32."""
         x = self.pool(self.stem(x))

@@ -212,7 +212,7 @@ class VanillaNet(nn.Module):
     @property
     def slope(self) -> float:
         """Slope of the leaky ReLU between two mergeable convolutions, 0 to 1."""
-        return self.head.slope
+        return self.stem.convs.slope
 
     @slope.setter
     def slope(self, value: float) -> None:
@@ -225,6 +225,10 @@ class VanillaNet(nn.Module):
         for module in list(self.modules()):
             if isinstance(module, DeepConv):
                 module.merge()
+
+    def drop_classifier(self) -> None:
+        """Removes what stands behind the last stage."""
+        del self.head
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(B, channels, H, W) -> the maps of the stem and of each block."""

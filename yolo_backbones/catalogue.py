@@ -1,0 +1,165 @@
+"""Which backbones exist, and what is known of each, from a table: neither torch nor timm is imported.
+
+`catalogue.csv` holds the published networks and every architecture of timm; `benchmarks/sweep.py` builds and runs each,
+and writes it. The families are the configs that come with the package.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import configs
+
+FILE = Path(__file__).with_name("catalogue.csv")
+
+_FAMILY = "yolov8-"  # the families are written as configs of YOLOv8
+_HEAD_LINES = 5  # of a family's config, in which its paper stands
+_SCALE = re.compile(r"^  ([nslmx]): .*# ([\d.]+)M parameters, ([\d.]+) GFLOPs", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A backbone and what is known of it.
+
+    Attributes:
+        name: without a tag.
+        source: "family" (scaled by the detector's letter), "own" (a published network, from this package's blocks) or
+            "timm".
+        parameters: of the backbone as built here, without classifier; None for a family.
+        gflops: at 640x640 pixels; None for a family.
+        strides: of the network's own maps, finest first.
+        channels: of the same maps; empty for a family, which keeps those of the detector.
+        pyramid: whether the maps at strides 8, 16 and 32 come from a simple feature pyramid, at least in part.
+        imgsz: the one image size that the network runs at inside; None where any multiple of 32 works.
+        device: what it was run on for this table, "cpu" or "meta"; empty for a family.
+        top1: ImageNet-1k top-1 accuracy in percent as its authors published it, for our own networks.
+        tags: of the published weights, the default first.
+        licence: of the default weights, as their publisher names it.
+        paper: arXiv number or address.
+        reason: why it cannot be built; empty if it can.
+        same_as: the name of which this is another; empty for most.
+    """
+
+    name: str
+    source: str
+    parameters: int | None = None
+    gflops: float | None = None
+    strides: tuple[int, ...] = ()
+    channels: tuple[int, ...] = ()
+    pyramid: bool = False
+    imgsz: int | None = None
+    device: str = ""
+    top1: float | None = None
+    tags: tuple[str, ...] = ()
+    licence: str = ""
+    paper: str = ""
+    reason: str = ""
+    same_as: str = ""
+
+    @property
+    def url(self) -> str:
+        """The paper's address, or an empty string."""
+        number = re.fullmatch(r"(?:arxiv:)?(\d{4}\.\d{4,5})", self.paper, re.IGNORECASE)
+        return f"https://arxiv.org/abs/{number[1]}" if number else self.paper
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything it may be called: its name, and that with each tag."""
+        return (self.name, *(f"{self.name}.{tag}" for tag in self.tags))
+
+    @classmethod
+    def from_row(cls, row: dict[str, str]) -> Entry:
+        """The entry that a line of the table describes."""
+        return cls(
+            name=row["name"],
+            source=row["source"],
+            parameters=int(row["parameters"]) if row["parameters"] else None,
+            gflops=float(row["gflops"]) if row["gflops"] else None,
+            strides=tuple(map(int, row["strides"].split())),
+            channels=tuple(map(int, row["channels"].split())),
+            pyramid=row["pyramid"] == "yes",
+            imgsz=int(row["imgsz"]) if row["imgsz"] else None,
+            device=row["device"],
+            top1=float(row["top1"]) if row["top1"] else None,
+            tags=tuple(row["tags"].split()),
+            licence=row["licence"],
+            paper=row["paper"],
+            reason=row["reason"],
+        )
+
+
+@functools.cache
+def entries() -> dict[str, Entry]:
+    """All backbones by name: the families, our own published networks, timm's."""
+    found = {entry.name: entry for entry in map(_family, sorted(configs.models())) if entry is not None}
+    with open(FILE, newline="", encoding="utf-8") as file:
+        rows = [Entry.from_row(row) for row in csv.DictReader(file)]
+    for entry in sorted(rows, key=lambda entry: entry.source != "own"):  # stable: the table's order within each
+        found.setdefault(entry.name, entry)
+    return found
+
+
+def _family(stem: str) -> Entry | None:
+    if not stem.startswith(_FAMILY):
+        return None
+    file = configs.models()[stem]
+    with open(file, encoding="utf-8") as lines:
+        head = "".join(line for _, line in zip(range(_HEAD_LINES), lines))
+    paper = re.search(r"https://arxiv\.org/abs/([\d.]+\d)", head)
+    return Entry(
+        name=stem.removeprefix(_FAMILY),
+        source="family",
+        strides=(8, 16, 32),
+        paper=paper[1] if paper else "",
+        same_as="" if file.stem == stem else file.stem.removeprefix(_FAMILY),
+    )
+
+
+def scales(family: str) -> dict[str, tuple[float, float]]:
+    """What a family's YOLOv8 detector has at each letter, as its config says: millions of parameters, GFLOPs."""
+    text = configs.models()[f"{_FAMILY}{family}"].read_text(encoding="utf-8")
+    return {letter: (float(parameters), float(gflops)) for letter, parameters, gflops in _SCALE.findall(text)}
+
+
+def split(name: str) -> tuple[str, str]:
+    """A backbone's name and its tag, or an empty string: "starnet_s1.in1k" -> "starnet_s1", "in1k"."""
+    plain, _, tag = name.partition(".")
+    return plain, tag
+
+
+def find(name: str) -> Entry:
+    """The backbone of that name, with or without a tag.
+
+    Raises:
+        ValueError: there is none, or it has no weights under that tag; the message names the nearest.
+    """
+    plain, tag = split(name)
+    entry = entries().get(plain)
+    if entry is None:
+        near = nearest(plain)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`yolo-backbones list` shows all"
+        raise ValueError(f"no backbone is called {plain}; {hint}")
+    if tag and tag not in entry.tags:
+        raise ValueError(_no_such_tag(entry, tag))
+    return entry
+
+
+def _no_such_tag(entry: Entry, tag: str) -> str:
+    if entry.tags:
+        near = configs.nearest(tag, list(entry.tags)) or entry.tags[:3]
+        choice = " or ".join(f"{entry.name}.{other}" for other in near)
+        return f"{entry.name} has no published weights with the tag {tag}; choose {choice}"
+    if entry.source == "family":
+        sizes = [other.name for other in entries().values() if other.tags and other.name.startswith(f"{entry.name}_")]
+        hint = f"; its published sizes: {', '.join(sizes)}" if sizes else ""
+        return f"{entry.name} is a family, scaled by the detector's letter, and has no published weights{hint}"
+    return f"{entry.name} has no published weights; without a tag it starts from random ones"
+
+
+def nearest(name: str) -> list[str]:
+    """The backbones whose names are most like `name`, best first."""
+    return configs.nearest(name, list(entries()))

@@ -1,0 +1,108 @@
+"""What a file of weights holds: a state dict, or what it is instead."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".npz", ".tar"}  # that name a file, and no tag
+_AGAIN = "download it again"
+
+
+class Unusable(Exception):
+    """A file that holds no weights for us: what it is, as in "the file is empty", and what to do."""
+
+    def __init__(self, reason: str, way_out: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.way_out = way_out
+
+
+def contents(path: Path) -> Any:
+    """What a file of weights holds; which format it is, its first bytes say.
+
+    Raises:
+        Unusable: it holds none, or not all of them.
+    """
+    with open(path, "rb") as file:
+        head = file.read(512)
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not head:
+        raise Unusable("is empty", _AGAIN)
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise Unusable("is an HTML page in place of weights", "download the file itself, not the page about it")
+    if start.startswith(b"version https://git-lfs"):
+        raise Unusable("is a Git LFS pointer in place of weights", "fetch the file itself, `git lfs pull`")
+    try:
+        if head[8:9] == b"{":
+            import safetensors.torch
+
+            return safetensors.torch.load_file(path)
+        if head[:2] == b"PK" and _is_npz(path):
+            import numpy as np
+
+            with np.load(path, allow_pickle=False) as arrays:
+                return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+        # Checkpoints of training carry their arguments.
+        torch.serialization.add_safe_globals([argparse.Namespace])
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format has errors of its own, and a damaged file may raise any
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if refused:
+            raise _pickled("ultralytics" if _mentions(path, b"ultralytics") else refused[1]) from error
+        if head[8:9] == b"{" or head[:2] == b"PK" or head[:1] == b"\x80":
+            raise Unusable("is truncated or damaged", _AGAIN) from error
+        raise Unusable("is no file of weights", "give a .safetensors, .pth, .pt, .bin or .npz file") from error
+
+
+def state_dict(found: Any) -> dict[str, torch.Tensor]:
+    """The state dict in what a file holds: of the averaged network where a checkpoint of training has both.
+
+    Raises:
+        Unusable: there is none.
+    """
+    for key in ("state_dict_ema", "model_ema", "state_dict", "model", "module"):
+        inner = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(inner, nn.Module):
+            raise _pickled(
+                "ultralytics" if type(inner).__module__.startswith(("ultralytics", "yolo_backbones")) else ""
+            )
+        if isinstance(inner, Mapping):
+            found = inner
+            break
+    items = found.items() if isinstance(found, Mapping) else ()
+    state = {str(key).removeprefix("module."): value for key, value in items if isinstance(value, torch.Tensor)}
+    if not state:
+        raise Unusable("holds no state dict", "give a file with one, as torch.save(network.state_dict(), path) writes")
+    return state
+
+
+def _is_npz(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return all(name.endswith(".npy") for name in archive.namelist())
+
+
+def _mentions(path: Path, word: bytes) -> bool:
+    if not zipfile.is_zipfile(path):
+        return word in path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        return any(word in archive.read(name) for name in archive.namelist() if name.endswith(".pkl"))
+
+
+def _pickled(what: str) -> Unusable:
+    if what == "ultralytics":
+        return Unusable(
+            "is a checkpoint of Ultralytics, a whole detector", "give it as `pretrained=` or `model=`, not as weights"
+        )
+    return Unusable(
+        f"holds Python objects besides tensors{f' ({what})' if what else ''}, which are not loaded for safety",
+        "save the network's state_dict() alone",
+    )
