@@ -1,5 +1,6 @@
 """The table of backbones: complete, well-formed, and true where that can be told without building all of it."""
 
+import math
 import re
 from pathlib import Path
 
@@ -84,8 +85,8 @@ def test_every_line_is_well_formed():
             assert len(entry.strides) == len(entry.channels) > 0, entry
             assert list(entry.strides) == sorted({*entry.strides}), entry
             assert entry.device in {"cpu", "meta"}, entry
-            # What has these maps of its own needs no pyramid, and the others do.
-            assert entry.pyramid != ({8, 16, 32} <= {*entry.strides}), entry
+            # What has these maps of its own needs no pyramid, and the others do; 7, 14 and 28 pass for them.
+            assert entry.pyramid != ({8, 16, 32} <= {2 ** round(math.log2(s)) for s in entry.strides}), entry
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if not ENTRIES[name].reason])

@@ -1,8 +1,10 @@
 """The yolo-backbones command, as a user meets it."""
 
+import inspect
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -12,11 +14,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ultralytics import cfg as ultralytics_cfg
 from ultralytics.nn import tasks
 from ultralytics.utils import ROOT as ULTRALYTICS
 
 import yolo_backbones
-from yolo_backbones import catalogue, cli, doctor, write_yaml
+from yolo_backbones import bases, catalogue, cli, doctor, write_yaml
 from yolo_backbones.composition import compose, levels, resolve
 
 PACKAGE = Path(yolo_backbones.__file__).parent
@@ -120,7 +123,7 @@ def test_a_pipe_gets_all_columns(run_cli):
 def test_list_what_is_asked_for(call, args, expected):
     code, out, _ = call("list", *args, "--json")
     assert code == 0
-    assert [entry["name"] for entry in json.loads(out)] == expected
+    assert sorted(entry["name"] for entry in json.loads(out)) == sorted(expected)
 
 
 def test_list_as_json_says_all_that_the_table_says(call):
@@ -143,6 +146,17 @@ def test_list_as_json_says_all_that_the_table_says(call):
         (["info"], 2, "Missing argument"),
         (["info", "resnt18"], 1, "no backbone is called resnt18; did you mean resnet18"),
         (["info", "starnet_s1.in22k"], 1, "has no published weights with the tag in22k; choose starnet_s1.in1k"),
+        (["info", ""], 1, "no backbone is called ''; "),
+        (["list", "--source", "hub"], 2, "Invalid value for '--source': 'hub' is not one of 'own', 'timm'; see"),
+        (["new", "yolov8n", "starnet", "-o", "nowhere/a.yaml"], 1, "there is no folder nowhere; make it first"),
+        (["new", "yolov8n", "starnet", "-o", "."], 1, ". is a folder; name a file in it"),
+        (["new", "yolov8n", "starnet", "-o", "a.txt"], 1, "a.txt would not be read as a model's YAML; give it a name"),
+        (
+            ["new", "yolov8n", "starnet", "-o", "my-sam_b.yaml"],
+            1,
+            "Segment Anything; choose another name, such as",
+        ),
+        (["new", "yolov8n", "starnet", "-o", "a" * 300 + ".yaml"], 1, "cannot be written: File name too long; choose"),
         (["new", "yolov8n", "resnt18", "-o", "-"], 1, "no backbone is called resnt18; did you mean resnet18"),
         (["new", "yolov88n", "starnet", "-o", "-"], 1, "yolov88"),
         (["new", "yolov8n", "starnet_s1", "--weights", "nowhere.pt", "-o", "-"], 1, "nowhere.pt"),
@@ -239,7 +253,58 @@ def test_info_of_every_backbone(call, monkeypatch):
         assert code == 0
         assert ("feature pyramid" in out) == entry.pyramid
         assert (f"{entry.imgsz} px inside" in out) == bool(entry.imgsz)
-        assert ("yolo train" in out) == (not entry.reason)
+        assert ("yolo train" in out) == (not entry.reason or entry.classifies_only)
+
+
+def test_info_of_what_classifies_only(call):
+    name = "vanillanet_13_x1_5_ada_pool"
+    _, out, _ = call("info", name)
+    assert re.search(r"^only with -cls +pools every image to one size", out, re.MULTILINE)
+    assert "not usable" not in out and "unknown" not in out and "strides 8, 16, 32" not in out
+    models = re.findall(r"model=(\S+)", out)
+    assert len(models) == 2 and all(resolve(Path(model)) is not None for model in models)
+    line = next(line for line in call("list", name)[1].splitlines() if line.startswith(name))
+    assert line.split()[5:] == ["for", "-cls", "alone"]
+
+
+def test_info_says_that_vanillanets_figures_are_those_of_training(call):
+    assert call("info", "vanillanet_6")[1].count(", before fuse() merges its layers") == 2
+    assert "fuse()" not in call("info", "starnet_s1")[1]
+
+
+def test_info_has_the_licence_of_the_weights_asked_for(call):
+    from timm.models import get_pretrained_cfg
+
+    name, tag = "regnetx_008", "pycls_in1k"
+    other = get_pretrained_cfg(f"{name}.{tag}").license
+    assert other != ENTRIES[name].licence
+    assert f"licence {ENTRIES[name].licence}, of the default weights;" in " ".join(call("info", name)[1].split())
+    assert f"licence {other}, of the weights" in " ".join(call("info", f"{name}.{tag}")[1].split())
+    assert json.loads(call("info", f"{name}.{tag}", "--json")[1])["licence"] == other
+
+
+def test_one_backbone_is_no_plural(call):
+    assert "1 backbone;" in call("list", "starnet_s1.in1k")[2]
+    assert "7 backbones;" in call("list", "starnet_s")[2]
+
+
+# Names that the yolo command takes for Segment Anything.
+
+
+def test_yolos_marks_of_segment_anything_are_known():
+    marks = re.findall(r'"(sam[\w.]*_)"', inspect.getsource(ultralytics_cfg))
+    assert "sam_" in marks and all(cli._taken_for_sam(f"yolov8n-{mark}x") for mark in marks)
+    assert not cli._taken_for_sam("yolov8n-samvit_base_patch16")
+
+
+@pytest.mark.parametrize("name", ["sam2_hiera_tiny", "vit_base_patch16_224.sam_in1k"])
+def test_a_name_for_segment_anything_gets_a_file_of_another(call, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    made, used = json.loads(call("info", name, "--json")[1])["commands"]
+    assert call(*shlex.split(made, comments=True)[1:])[0] == 0
+    (file,) = tmp_path.iterdir()
+    assert f"model={file.name} " in used and not cli._taken_for_sam(file.stem)
+    assert tasks.yaml_model_load(file.name)["backbone"][0][2] == "Network"
 
 
 # new
@@ -272,6 +337,19 @@ def test_new_prints_yaml_and_nothing_else(run_cli, tmp_path):
     assert yaml.safe_load(done.stdout)["kpt_shape"] == [17, 3]
 
 
+def test_every_head_gets_a_data_set_of_its_task():
+    for base in bases.names().values():
+        head = yaml.safe_load(base.read_text())["head"][-1][2]
+        data = cli._data(head)
+        if head == "Classify":
+            assert data == "mnist160"
+            continue
+        assert (ULTRALYTICS / "cfg" / "datasets" / data).is_file(), head
+        marks = {"-sem": "cityscapes8", "-seg": "coco8-seg", "-pose": "coco8-pose", "-obb": "dota8", "-depth": "depth8"}
+        wanted = next((name for mark, name in marks.items() if mark in base.stem), "coco8")
+        assert data == f"{wanted}.yaml", base.stem
+
+
 def test_new_overwrites_nothing_unless_forced(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for file, option in (("yolov8n-starnet.yaml", []), ("mine.yaml", ["-o", "mine.yaml"])):
@@ -287,7 +365,6 @@ def test_new_overwrites_nothing_unless_forced(call, tmp_path, monkeypatch):
     [
         ("yolo11s-mine.yaml", "Scale s, by the letter"),
         ("mine.yaml", "Scale s: the first of scales"),
-        ("yolo11m-mine.yaml", "Made for scale s, but the file's name asks for m"),
     ],
 )
 def test_new_says_which_scale_the_file_has(call, tmp_path, monkeypatch, file, said):
@@ -295,13 +372,15 @@ def test_new_says_which_scale_the_file_has(call, tmp_path, monkeypatch, file, sa
     _, out, _ = call("new", "yolo11s", "starnet", "-o", file)
     assert said in out and said in Path(file).read_text()
     config = tasks.yaml_model_load(file)
-    assert (config["scale"] or next(iter(config["scales"]))) == ("m" if "11m" in file else "s")
+    assert (config["scale"] or next(iter(config["scales"]))) == "s"
 
 
 def test_new_refuses_a_name_with_a_scale_that_is_not_there(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = complaint(call("new", "rtdetr-l", "starnet", "-o", "yolov8n-mine.yaml"))
-    assert "asks for scale n, which is not among l, x" in said or "asks for scale n, which is not among l;" in said
+    assert "asks for scale n, which is not among l;" in said
+    said = complaint(call("new", "yolo11s", "starnet", "-o", "yolo11m-mine.yaml"))
+    assert "asks for scale m, which is not among s;" in said
     assert not list(tmp_path.iterdir())
 
 

@@ -29,9 +29,8 @@ TIMM = {
 }
 TASKS = ("", "-seg", "-pose", "-obb", "-cls")
 SERVED = [name for name in bases.names() if name != "yolo11-cls-resnet18"]
-OWN = [name for name in network.published() if "ada_pool" not in name]
-# The largest variants differ from smaller ones of their family in width and depth alone.
-QUICK = [name for name in OWN if network.published()[name].variant.parameters < 30e6]
+CLASSIFIERS = [name for name in network.published() if name.endswith("ada_pool")]  # pooled to a fixed size
+OWN = [name for name in network.published() if name not in CLASSIFIERS]
 
 
 def joined(base: str, backbone: str) -> str:
@@ -40,10 +39,11 @@ def joined(base: str, backbone: str) -> str:
 
 def pairs() -> Iterator[str]:
     yield from (joined(base, SMALL) for base in SERVED)
-    for backbone in [*families(), *QUICK, *TIMM]:
+    for backbone in [*families(), *OWN, *TIMM]:
         for task in TASKS if backbone in {"starnet", "fasternet", "vanillanet", "skconv", "resnet18"} else TASKS[:1]:
             if f"yolov8-{backbone}{task}" not in {f"yolov8-{family}" for family in families()}:
                 yield f"yolov8n-{backbone}{task}.yaml"
+    yield from (f"yolov8n-{backbone}-cls.yaml" for backbone in CLASSIFIERS)
 
 
 PAIRS = sorted(set(pairs()))

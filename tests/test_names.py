@@ -112,6 +112,17 @@ def test_the_config_is_ones_own():
         ),
         ("yolov8n-resnet19.yaml", FileNotFoundError, r"did you mean .*yolov8n-resnet18\.yaml"),
         ("yolo11s-fastrnet_t0-seg.yaml", FileNotFoundError, r"did you mean .*yolo11s-fasternet_t0-seg\.yaml"),
+        (
+            "yolov8n-starnet_s1-fasternet_t0.yaml",
+            ValueError,
+            r"names 2 backbones, starnet_s1 and fasternet_t0, .* leave one",
+        ),
+        ("yolov8z-resnet18.yaml", FileNotFoundError, r"the scales of yolov8 are n, s, m, l and x, as in yolov8n"),
+        (
+            "starnet_s1.in1k.yaml",
+            FileNotFoundError,
+            r"a backbone needs a detector, as in yolov8n-starnet_s1\.in1k\.yaml",
+        ),
         ("yolov7n-resnet18.yaml", FileNotFoundError, r"has no model called yolov7n; did you mean .*yolov8"),
         (
             "yolov9c-resnet18-pose.yaml",
@@ -176,8 +187,13 @@ def test_a_backbone_that_is_no_list_of_rows(backbone, message):
     ("arguments", "error", "message"),
     [
         (("yolov8n", "starnet_s9"), ValueError, r"no backbone is called starnet_s9; did you mean starnet_s"),
+        (("nofile.yaml", "starnet"), FileNotFoundError, r"there is no file nofile\.yaml, and Ultralytics has no model"),
         (("yolov8n", "frobnicate"), ValueError, r"no backbone is called frobnicate; `yolo-backbones list` shows all"),
-        (("yolov8q", "starnet"), FileNotFoundError, r"no model called yolov8q; did you mean yolov8"),
+        (
+            ("yolov8q", "starnet"),
+            FileNotFoundError,
+            r"no model called yolov8q; the scales of yolov8 are n, s, m, l and x",
+        ),
         (
             ("yolov8n", "starnet_s1.in1k", "x.pth"),
             ValueError,
@@ -190,3 +206,40 @@ def test_a_backbone_that_is_no_list_of_rows(backbone, message):
 def test_compose_says_what_is_wrong(arguments, error, message):
     with pytest.raises(error, match=message):
         compose(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("backbone: []\nhead: []", r"yolov8n-mine\.yaml is no model config"),
+        (
+            "scales:\nbackbone: [[-1, 1, Conv, [64, 3, 2]], [-1, 1, Conv, [64, 3, 2]]]\nhead: []",
+            r"none of the maps",
+        ),
+    ],
+)
+def test_a_base_of_the_users_own_that_is_none_says_so(text, message, elsewhere):
+    Path("yolov8n-mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        compose("yolov8n-mine.yaml", "starnet_s050")
+
+
+@pytest.mark.parametrize(("row", "name"), [(0, "Network"), (4, "FeatureMap")])
+def test_a_network_is_not_repeated(row, name, elsewhere):
+    config = compose("yolov8n", "starnet_s050")
+    config["backbone"][row][1] = 3
+    Path("mine.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match=rf"{name}: the YAML row repeats it 3 times, .* write 1"):
+        YOLO("mine.yaml")
+
+
+def test_the_weights_of_a_base_that_was_composed_are_not_fetched(elsewhere):
+    config = compose("yolov8n", "test_resnet")
+    config["backbone"][0][3][2]["weights"] = "gone.pth"
+    Path("mine.yaml").write_text(yaml.safe_dump(config))
+    assert compose("mine.yaml", "starnet_s050")["backbone"][0][3][0] == "starnet_s050"
+
+
+def test_weights_are_a_file(elsewhere):
+    with pytest.raises(FileNotFoundError, match=r"weights='': there is no such file"):
+        compose("yolov8n", "resnet18", "")  # the folder that one is in

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import yaml
 from conftest import randomise_batch_norm
 from torch import nn
 from ultralytics import YOLO
+from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.utils import torch_utils
 
 from yolo_backbones import weights
 from yolo_backbones.blocks.network import Chain, FeatureMap, Network, maps, published
@@ -301,26 +304,33 @@ def test_stocks_neck_and_head_carry_over(tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((3, 5, [64], {"strides": [8]}), r"name=5 has to be a network's name"),
-        ((3, SMALL, 64, {"strides": [8]}), r"c2=64 has to be a list"),
-        ((3, SMALL, [64], {"strides": [8], "width": 2}), r"options=.*'width'.* has to hold strides"),
-        ((3, SMALL, [64], {}), r"has to hold strides and perhaps weights, or rows and taps"),
-        ((3, "starnet_s050", [32, 64], {"strides": [8, 16]}), r"have \[32, 64\]|c2=\[32, 64\]"),
-        ((3, "starnet_s1", [1], {"strides": [64]}), r"starnet_s1 has no map at stride 64.*\[4, 8, 16, 32\]"),
-        ((3, "vanillanet_13_x1_5_ada_pool", [1], {"strides": [8]}), r"fixed size; it serves classification"),
+        ((5, [64], {"strides": [8]}), r"name=5 has to be a network's name"),
+        ((SMALL, 64, {"strides": [8]}), r"c2=64 has to be a list"),
+        ((SMALL, [64], {"strides": [8], "width": 2}), r"options=.*'width'.* has to hold strides"),
+        ((SMALL, [64], [8, 16]), r"options=\[8, 16\] has to hold strides and perhaps weights, or rows and taps"),
+        ((SMALL, [64], {}), r"has to hold strides and perhaps weights, or rows and taps"),
+        ((SMALL, [64], {"strides": 8}), r"strides=8 has to be a list such as \[8, 16, 32\], or last"),
+        ((SMALL, [64], {"strides": "all"}), r"strides='all' has to be a list"),
+        ((SMALL, [64], {"strides": [8], "weights": True}), r"weights=True has to be a tag, .* or the path of a file"),
+        (("starnet_s1.in1k", [48], {"strides": [8]}), r"has a tag, which belongs into the options, as weights: in1k"),
+        (("starnet_s9", [48], {"strides": [8]}), r"no backbone is called starnet_s9; did you mean starnet_s"),
+        (
+            ("starnet_s050", [1, 2], {"strides": [8, 16]}),
+            r"have \[32, 64\] channels, and the YAML row gives c2=\[1, 2\]",
+        ),
+        (("starnet_s1", [1], {"strides": [64]}), r"starnet_s1 has no map at stride 64.*\[4, 8, 16, 32\]"),
+        (("vanillanet_13_x1_5_ada_pool", [1], {"strides": [8]}), r"fixed size; it serves classification"),
     ],
 )
 def test_mistaken_rows_say_so(args, message):
-    if args[1] == "starnet_s050":
-        args = (3, "starnet_s050", [1, 2], {"strides": [8, 16]})
-        message = r"have \[32, 64\] channels, and the YAML row gives c2=\[1, 2\]"
-    with pytest.raises(ValueError, match=message):
-        Network(*args)
+    with pytest.raises(ValueError, match=message) as raised:
+        Network(3, *args)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_feature_map_row_has_to_fit_its_network():
     assert FeatureMap([16, 32], 1, 32)(["a", "b"]) == "b"
-    for c1, index, c2 in (([16, 32], 2, 32), ([16, 32], 0, 32), (16, 0, 16)):
+    for c1, index, c2 in (([16, 32], 2, 32), ([16, 32], 0, 32), (16, 0, 16), ([16], "two", 16), ([16], 0.0, 16)):
         with pytest.raises(ValueError, match=r"FeatureMap: the YAML row asks for map"):
             FeatureMap(c1, index, c2)
 
@@ -360,3 +370,50 @@ def test_a_partial_file_is_told_and_another_networks_refused(name, tmp_path, mon
     assert len(said) == 1 and "left as initialised" in said[0]
     with pytest.raises(ValueError, match=rf"{name}: .*other\.safetensors"):
         DetectionModel(compose("yolov8n", name, other), verbose=False)
+
+
+def test_a_deeper_networks_weights_are_warned_of(tmp_path, monkeypatch):
+    """All of resnet18's tensors have their like in resnet34, which has more."""
+    file = saved(timm.create_model("resnet34"), tmp_path)
+    said = []
+    monkeypatch.setattr(weights.LOGGER, "warning", said.append)
+    DetectionModel(compose("yolov8n", "resnet18", file), verbose=False)
+    assert len(said) == 1 and "not part of the network" in said[0] and "the classifier" in said[0]
+
+
+def test_the_run_that_finds_the_strides_leaves_published_statistics_alone():
+    """Releases before Ultralytics put it into evaluation mode run the fresh rows as they come out of parse_model."""
+    layers, _ = tasks.parse_model({**compose("yolov8n", SMALL), "ch": 3}, 3, verbose=False)
+    net = layers[0]
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    net(torch.zeros(1, 3, 64, 64))
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    torch_utils.initialize_weights(layers)  # what they do next
+    assert all(module.training for module in net.modules())
+    classifier, _ = tasks.parse_model({**compose("yolov8n-cls", SMALL), "ch": 3}, 3, verbose=False)
+    assert all(module.training for module in classifier[0].modules())  # for which none of this happens
+
+
+def test_threads_get_their_own_weights(tmp_path):
+    """timm's loader is replaced while a network is built, for the whole process."""
+    names = ("test_resnet", "test_convnext", "test_efficientnet", "test_vit")
+    files, lost = {}, []
+    for name in names:
+        (tmp_path / name).mkdir()
+        files[name] = saved(network(name), tmp_path / name)
+        compose("yolov8n", name)
+
+    def load(name: str) -> None:
+        for _ in range(5):
+            row = compose("yolov8n", name, files[name])["backbone"][0]
+            found = Network(3, *row[3]).state_dict()
+            stem = next(value for value in found.values() if value.ndim == 4 and value.shape[0] > 1)
+            if not any(torch.equal(stem, value) for value in safetensors.torch.load_file(files[name]).values()):
+                lost.append(name)
+
+    threads = [threading.Thread(target=load, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lost == []

@@ -377,7 +377,10 @@ def test_activation_reaches_modules_that_were_imported_before():
     assert out[-1].endswith("shapes.yaml")
 
 
-@pytest.mark.parametrize("file", ["plugin", "registry", "configs", "blocks", "blocks.conv", "blocks.sknet"])
+@pytest.mark.parametrize(
+    "file",
+    ["plugin", "registry", "bases", "composition", "weights", "blocks", "blocks.conv", "blocks.sknet", "blocks.timm"],
+)
 def test_whichever_file_is_imported_first(file, elsewhere):
     code = f"""
     import yolo_backbones.{file}
@@ -453,3 +456,25 @@ def test_a_multi_gpu_worker_builds_the_model(elsewhere, coco8):
     assert "FasterStage" in done.stdout
     last = torch.load(next(elsewhere.rglob("last.pt")), weights_only=False)
     assert type((last["ema"] or last["model"]).model[2]).__name__ == "FasterStage"
+
+
+def test_start_up_imports_nothing_heavy_that_ultralytics_does_not(elsewhere):
+    """timm and torchvision.ops take seconds to import, and most processes need neither."""
+    code = """
+    import sys
+    import ultralytics.nn.tasks
+    print(*(name for name in ("timm", "torchvision", "torch._dynamo", "huggingface_hub") if name in sys.modules))
+    """
+    assert run(code, elsewhere) == run(code, elsewhere, YOLO_BACKBONES_DISABLE="1")
+
+
+def test_restricted_loading_takes_stochastic_depth(elsewhere):
+    config = yaml_model_load("yolov8n-starnet.yaml")
+    config["backbone"][2][3] = [64, 4, 0.1]
+    Path("yolov8n-drop.yaml").write_text(yaml.safe_dump(config))
+    YOLO("yolov8n-drop.yaml").save("drop.pt")
+    code = """
+    from ultralytics import YOLO
+    print(*{type(m).__name__ for m in YOLO("drop.pt").model.modules()} & {"StochasticDepth"})
+    """
+    assert run(code, elsewhere, ULTRALYTICS_SAFE_LOAD="1").split()[-1] == "StochasticDepth"

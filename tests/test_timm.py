@@ -218,6 +218,18 @@ def test_the_deepest_map_and_none_behind_it():
     assert sum(p.numel() for p in shallow.parameters()) < sum(p.numel() for p in deep.parameters()) / 10
 
 
+@pytest.mark.parametrize("name", ["resnet18", "test_resnet", "hrnet_w18_small"])
+def test_building_for_shapes_alone_leaves_out_nothing_more(name):
+    """Additions in place are part of the network: a shortcut that ends in one is not idle."""
+    _plan.cache_clear()
+    with torch.device("meta"), Shapes():
+        shapes = TimmFeatures(name, WANTED)
+    _plan.cache_clear()
+    with torch.device("meta"):
+        real = TimmFeatures(name, WANTED)
+    assert [key for key, _ in shapes.named_parameters()] == [key for key, _ in real.named_parameters()]
+
+
 def test_a_classifier_runs_at_the_size_of_its_weights():
     assert TimmFeatures("pit_ti_224", "last").imgsz == 224
     assert TimmFeatures("pit_ti_224", WANTED).imgsz == 640

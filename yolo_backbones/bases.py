@@ -119,9 +119,11 @@ def find(base: str | Path) -> Base:
     """
     path = Path(base)
     name = path.name.removesuffix(".yaml").removesuffix(".yml")
-    if path.suffix in {".yaml", ".yml"} and path.is_file():
+    if path.suffix in configs.SUFFIXES and path.is_file():
         return _look(name, path)
     file = _file(name)
+    if file is None and path.suffix in configs.SUFFIXES:
+        raise FileNotFoundError(f"there is no file {path}, and Ultralytics has no model called {name}{_instead(name)}")
     if file is None:
         raise FileNotFoundError(f"Ultralytics has no model called {name}{_instead(name)}")
     return _shipped(name, file)
@@ -130,6 +132,9 @@ def find(base: str | Path) -> Base:
 def _instead(name: str) -> str:
     """What to call for in place of a base that does not exist."""
     stem = configs.without_scale(Path(f"{name}.yaml")).stem
+    letter = re.match(r"(yolo(?:e-)?v?\d+)([a-z])(.*)", name)
+    if letter and letter[1] + letter[3] in names() and letter[2] not in "nslmx":
+        return f"; the scales of {letter[1]}{letter[3]} are n, s, m, l and x, as in {letter[1]}n{letter[3]}"
     family, _, task = stem.partition("-")
     kin = [known for known in names() if known.split("-")[0] == family]
     if kin and task and len(kin) < 6:
@@ -146,7 +151,7 @@ def _shipped(name: str, file: Path) -> Base:
 def _look(name: str, file: Path) -> Base:
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     rows = config.get("backbone") if isinstance(config, dict) else None
-    if not isinstance(rows, list) or not isinstance(config.get("head"), list):
+    if not isinstance(rows, list) or not rows or not isinstance(config.get("head"), list):
         raise ValueError(f"{file.name} is no model config with a backbone and a head of rows; use one such as yolov8n")
     if len(rows) < 2:
         raise ValueError(
@@ -154,7 +159,7 @@ def _look(name: str, file: Path) -> Base:
             "maps; use a base such as yolov8n or yolov8n-cls"
         )
     scale = tasks.guess_model_scale(file.with_name(f"{name}.yaml"))
-    if scale and scale not in config.get("scales", {scale: None}):
+    if scale and scale not in (config.get("scales") or {scale: None}):
         raise ValueError(f"{name} has no scale {scale}; choose one of {', '.join(config['scales'])}")
     strides, channels = run(config, scale)
     taps = _taps(config, strides)
@@ -166,9 +171,12 @@ def _look(name: str, file: Path) -> Base:
 def run(config: Mapping[str, Any], scale: str = "") -> tuple[tuple[int | None, ...], tuple[int, ...]]:
     """Strides and channels of each backbone row's output; None and 0 where a row gives several maps."""
     scales = config.get("scales") or {}
-    rows = {**config, "head": [], "scale": scale or next(iter(scales), "")}
+    rows = copy.deepcopy({**config, "head": [], "scale": scale or next(iter(scales), "")})
+    for row in rows["backbone"]:
+        if row[2] == "Network":  # composed before: its weights are not worth fetching for a look
+            row[3][-1].pop("weights", None)
     with torch.device("meta"), torch.no_grad():
-        layers, _ = tasks.parse_model(copy.deepcopy(rows), 3, verbose=False)
+        layers, _ = tasks.parse_model(rows, 3, verbose=False)
         maps: list[Any] = []
         x: Any = torch.empty(1, 3, _PROBE, _PROBE)
         for layer in layers.eval():

@@ -71,6 +71,11 @@ class Entry:
         """Everything it may be called: its name, and that with each tag."""
         return (self.name, *(f"{self.name}.{tag}" for tag in self.tags))
 
+    @property
+    def classifies_only(self) -> bool:
+        """Whether it was built, but has no maps at fixed strides: it serves classification bases alone."""
+        return self.parameters is not None and not self.strides
+
     @classmethod
     def from_row(cls, row: dict[str, str]) -> Entry:
         """The entry that a line of the table describes."""
@@ -142,7 +147,7 @@ def find(name: str) -> Entry:
     if entry is None:
         near = nearest(plain)
         hint = f"did you mean {' or '.join(near)}?" if near else "`yolo-backbones list` shows all"
-        raise ValueError(f"no backbone is called {plain}; {hint}")
+        raise ValueError(f"no backbone is called {plain or repr(plain)}; {hint}")
     if tag and tag not in entry.tags:
         raise ValueError(_no_such_tag(entry, tag))
     return entry

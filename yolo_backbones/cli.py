@@ -28,6 +28,8 @@ from .catalogue import Entry
 
 PROGRAM = "yolo-backbones"
 
+_SAM = re.compile(r"sam_|sam2_|sam2\.1_")  # as in ultralytics/cfg/__init__.py
+
 app = typer.Typer(
     name=PROGRAM,
     help="Other backbones for Ultralytics YOLO.",
@@ -54,7 +56,8 @@ def main(args: Sequence[str] | None = None) -> None:
         # What typer finds wrong with the arguments. The class is click's in some of its releases, its own in others.
         if not hasattr(error, "format_message"):
             raise
-        _fail(f"{error.format_message().rstrip('.')}; see {PROGRAM} --help", code=2)
+        message = error.format_message().replace("Value error, ", "").rstrip(".?")
+        _fail(f"{message}; see {PROGRAM} --help", code=2)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -205,7 +208,8 @@ def _print_list(entries: Sequence[Entry]) -> None:
     console.width = max(console.width, widths[shown[0]])
     console.print(table)
     left_out = [title for title in widths if title not in shown]
-    notes = [f"{len(entries)} backbones; parameters of the backbone, GFLOPs at 640 px, ImageNet top-1 of our own"]
+    count = f"{len(entries)} backbone" + "s" * (len(entries) != 1)
+    notes = [f"{count}; parameters of the backbone, GFLOPs at 640 px, ImageNet top-1 of our own"]
     if left_out:
         notes.append(f"not shown for want of room: {', '.join(left_out)}; `{PROGRAM} info NAME` has them")
     # Not on stdout, which may go into another program.
@@ -231,6 +235,8 @@ def _tags_in_short(entry: Entry) -> str:
 def _note(entry: Entry) -> str:
     if entry.same_as:
         return f"same as {entry.same_as}"
+    if entry.classifies_only:
+        return "for -cls alone"
     return "the detector's" if entry.source == "family" else entry.reason
 
 
@@ -251,6 +257,8 @@ def info(
     with _told_in_one_line():
         entry = catalogue.find(name)
     tag = catalogue.split(name)[1]
+    if tag and entry.source == "timm" and tag != entry.tags[0]:
+        entry = dataclasses.replace(entry, licence=_licence(name))
     if as_json:
         about = {"tag": tag or None, "weights": _origin(entry), "commands": _commands(entry, tag)}
         print(json.dumps(_as_json(entry) | about, indent=1))
@@ -279,15 +287,17 @@ def _facts(entry: Entry, tag: str) -> Iterator[tuple[str, str]]:
         own = "published network, from this package's own blocks"
         yield "kind", own if entry.source == "own" else "timm architecture"
     if entry.reason:
-        yield "not usable", entry.reason
+        yield "only with -cls" if entry.classifies_only else "not usable", entry.reason
+    # The table has it as it is trained.
+    merged = ", before fuse() merges its layers" if _is_vanillanet(entry) else ""
     if entry.parameters is not None:
-        yield "parameters", f"{_millions(entry)}, without classifier"
+        yield "parameters", f"{_millions(entry)}, without classifier{merged}"
     if entry.gflops is not None:
-        yield "GFLOPs", f"{entry.gflops:g} at 640 px"
+        yield "GFLOPs", f"{entry.gflops:g} at 640 px{merged}"
     if entry.strides:
         yield "strides", _spaced(entry.strides)
-    yield "channels", _spaced(entry.channels) or ("as the detector's own" if entry.source == "family" else "unknown")
-    if entry.source != "family":
+        yield "channels", _spaced(entry.channels) or "as the detector's own"
+    if entry.strides and entry.source != "family":
         through = "maps from a simple feature pyramid" if entry.pyramid else "its own maps"
         yield "strides 8, 16, 32", f"{through}, one for each"
         size = f"{entry.imgsz} px inside, whatever the image's" if entry.imgsz else "any multiple of 32"
@@ -297,7 +307,10 @@ def _facts(entry: Entry, tag: str) -> Iterator[tuple[str, str]]:
     if entry.url:
         yield "paper", entry.url
     if entry.licence:
-        yield "licence", f"{entry.licence}, of the weights"
+        others = ""
+        if entry.tags[1:] and not tag:
+            others = f", of the default weights; others may have another, see `{PROGRAM} info {entry.name}.TAG`"
+        yield "licence", entry.licence + (others or ", of the weights")
     if entry.tags:
         for i, known in enumerate(entry.tags):
             marks = ["default"] * (i == 0) + ["asked for"] * (known == tag)
@@ -307,28 +320,54 @@ def _facts(entry: Entry, tag: str) -> Iterator[tuple[str, str]]:
         yield "weights", "none published; it starts from random ones"
 
 
+def _licence(name: str) -> str:
+    """The licence of timm's weights under a tag; the table has that of the default ones."""
+    from timm.models import get_pretrained_cfg  # takes seconds
+
+    return str(getattr(get_pretrained_cfg(name), "license", None) or "")
+
+
+def _is_vanillanet(entry: Entry) -> bool:
+    return entry.source == "own" and entry.name.startswith("vanillanet")
+
+
 def _origin(entry: Entry) -> str | None:
     """Where published weights come from."""
     if not entry.tags:
         return None
-    if entry.name.startswith("vanillanet"):
+    if _is_vanillanet(entry):
         return "the authors' releases, https://github.com/huawei-noah/VanillaNet/releases"
     return "the Hugging Face hub, or for a few the address that timm has"
 
 
 def _commands(entry: Entry, tag: str) -> list[str]:
     """How to use it, to be copied."""
-    if entry.reason:
+    if entry.reason and not entry.classifies_only:
         return []
     token = f"{entry.name}.{tag}" if tag else entry.name
-    commands = [
-        f"yolo train model=yolov8n-{token}.yaml data=coco8.yaml",
-        f"yolo train model=yolo11s-{token}-seg.yaml data=coco8-seg.yaml  # or any other base, scale and task",
-        f"{PROGRAM} new yolov8n {token}  # the YAML, to go on editing",
-    ]
-    if entry.tags and not tag:
-        commands.insert(1, f"yolo train model=yolov8n-{token}.{entry.tags[0]}.yaml data=coco8.yaml  # pretrained")
-    return commands
+    pretrained = f"{entry.name}.{entry.tags[0]}" if entry.tags and not tag else ""
+    base, end, data = ("yolov8n-cls", "-cls", "mnist160") if entry.classifies_only else ("yolov8n", "", "coco8.yaml")
+    if _taken_for_sam(token):
+        return [
+            f"{PROGRAM} new {base} {token}  # the YAML, under a name that `yolo` does not take for Segment Anything",
+            f"yolo train model={_not_for_sam(f'yolov8n-{token}{end}.yaml')} data={data}  # that file",
+        ]
+    commands = [f"yolo train model=yolov8n-{token}{end}.yaml data={data}"]
+    if pretrained:
+        commands.append(f"yolo train model=yolov8n-{pretrained}{end}.yaml data={data}  # pretrained")
+    if not entry.classifies_only:
+        others = "# or any other base, scale and task"
+        commands.append(f"yolo train model=yolo11s-{token}-seg.yaml data=coco8-seg.yaml  {others}")
+    return [*commands, f"{PROGRAM} new {base} {token}  # the YAML, to go on editing"]
+
+
+def _taken_for_sam(name: str) -> bool:
+    """Whether the `yolo` command, which goes by the file's name, takes a model for Segment Anything."""
+    return _SAM.search(name.lower()) is not None
+
+
+def _not_for_sam(name: str) -> str:
+    return _SAM.sub(lambda mark: mark[0].replace("_", ""), name)
 
 
 # ----------------------------------------------------------------------------------------------------------------- new
@@ -357,29 +396,41 @@ def new(
 ) -> None:
     """Write the YAML of a detector with another backbone, to go on editing."""
     if output not in {"", "-"}:
-        _check_free(Path(output), force)  # before torch is imported
+        _check_file(Path(output), force)  # before torch is imported
     # Ultralytics logs to stdout, and the YAML may go there.
     with _told_in_one_line(), contextlib.redirect_stdout(sys.stderr):
         from . import write_yaml
         from .composition import compose, levels
 
         config = compose(base, backbone, weights=weights)
-        default = Path(config["yaml_file"]).name
+        default = _not_for_sam(Path(config["yaml_file"]).name)
         name = default if output in {"", "-"} else output
         comment = _header(config, base, backbone, name, weights)
         text = write_yaml.dumps(config, comment, levels(config))
     if output == "-":
         print(text, end="")
         return
-    _check_free(Path(name), force)
-    with _told_in_one_line():
+    _check_file(Path(name), force)
+    try:
         Path(name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        _fail(f"{name} cannot be written: {error.strerror}; choose another place with -o")
     for line in comment.splitlines()[1 : 3 if config.get("scales") else 2]:
         print(line)
 
 
-def _check_free(file: Path, force: bool) -> None:
-    if file.exists() and not force:
+def _check_file(file: Path, force: bool) -> None:
+    """Ends the command where a model's YAML cannot be written, or not be used."""
+    if os.path.isdir(file):  # Path.is_dir raises where a name is too long
+        _fail(f"{file} is a folder; name a file in it with -o")
+    if file.suffix not in {".yaml", ".yml"}:
+        _fail(f"{file} would not be read as a model's YAML; give it a name that ends in .yaml")
+    if _taken_for_sam(file.stem):
+        way_out = f"such as {_not_for_sam(file.name)}"
+        _fail(f"`yolo` takes a model called {file.name} for Segment Anything; choose another name, {way_out}")
+    if not os.path.isdir(file.parent):
+        _fail(f"there is no folder {file.parent}; make it first, or choose another place with -o")
+    if os.path.exists(file) and not force:
         _fail(f"{file} exists already; give --force to overwrite it, or another name with -o")
 
 
@@ -401,10 +452,10 @@ def _header(config: dict[str, Any], base: str, backbone: str, name: str, weights
 
 def _data(head: str) -> str:
     """A small data set for what a head learns."""
-    tasks = {"Segment": "coco8-seg", "Pose": "coco8-pose", "OBB": "dota8", "Classify": "mnist160"}
-    return next(
-        (f"{data}.yaml" if head != "Classify" else data for t, data in tasks.items() if t in head), "coco8.yaml"
-    )
+    if head == "Classify":
+        return "mnist160"
+    tasks = {"Semantic": "cityscapes8", "Segment": "coco8-seg", "Pose": "coco8-pose", "OBB": "dota8", "Depth": "depth8"}
+    return next((f"{data}.yaml" for task, data in tasks.items() if task in head), "coco8.yaml")
 
 
 def _about_scale(name: str, scales: dict[str, Any]) -> str:
@@ -419,7 +470,7 @@ def _about_scale(name: str, scales: dict[str, Any]) -> str:
         raise ValueError(
             f"{name} asks for scale {letter[1]}, which is not among {', '.join(scales)}; choose another name with -o"
         )
-    return f"Made for scale {meant}, but the file's name asks for {letter[1]}, and that counts."
+    return f"Scale {letter[1]}, by the letter in the file's name, which may be any of {', '.join(scales)}."
 
 
 # -------------------------------------------------------------------------------------------------------------- doctor

@@ -10,14 +10,14 @@ import copy
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import bases, catalogue, configs
-from .bases import Base, Row
 from .blocks import network
 from .blocks.timm import Shapes, TimmFeatures
 
-_SUFFIXES = (".yaml", ".yml")
+if TYPE_CHECKING:  # bases.py may be what is imported first, and have activated the plugin before it defines anything
+    from .bases import Base, Row
 
 
 def compose(base: str | Path, backbone: str, weights: str | Path | None = None) -> dict[str, Any]:
@@ -78,11 +78,11 @@ def resolve(path: Path) -> dict[str, Any] | None:
         FileNotFoundError: it is one, but there is no such base.
         ValueError: it is one, but backbone and base do not fit, or it can be read in two ways.
     """
-    if path.suffix not in _SUFFIXES or "-" not in path.stem:
+    if path.suffix not in configs.SUFFIXES or "-" not in path.stem:
         return None
     readings = list(_readings(path.stem))
     fitting = [(base, token) for base, token in readings if bases.known(base)]
-    found = [(base, token) for base, token in fitting if _kind(token.partition(".")[0])]
+    found = [(base, token) for base, token in fitting if is_backbone(token)]
     if len(found) > 1:
         ways = " or as ".join(f"{base} with backbone {token}" for base, token in found)
         base, token = found[0]
@@ -92,10 +92,18 @@ def resolve(path: Path) -> dict[str, Any] | None:
         )
     if found:
         return compose(*found[0]) | {"yaml_file": str(path)}
-    known = [base for base, token in readings if _kind(token.partition(".")[0])]
-    if known and not fitting:
-        bases.find(known[0])  # says what is wrong with the base
+    backbones = [(base, token) for base, token in readings if is_backbone(token)]
+    if len(backbones) > 1 and not fitting:
+        several = " and ".join(token for _, token in backbones)
+        raise ValueError(f"{path.name} names {len(backbones)} backbones, {several}, and a model has one; leave one")
+    if backbones and not fitting:
+        bases.find(backbones[0][0])  # says what is wrong with the base
     return None
+
+
+def is_backbone(name: str) -> bool:
+    """Whether a backbone is called that, with or without a tag."""
+    return _kind(name.partition(".")[0]) is not None
 
 
 def meant(path: Path) -> list[str]:
@@ -166,7 +174,7 @@ def _source(name: str, tag: str, weights: str | Path | None, kind: str) -> str |
         )
     if weights is not None:
         path = Path(weights).expanduser()
-        if not path.exists():
+        if not path.is_file():
             raise FileNotFoundError(f"weights={str(weights)!r}: there is no such file")
         return str(path.resolve())
     from . import weights as loading

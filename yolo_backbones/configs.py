@@ -15,7 +15,7 @@ _PACKAGE = Path(__file__).parent
 # In a wheel the configs lie in the package; in a checkout beside it.
 CFG = _PACKAGE / "cfg" if (_PACKAGE / "cfg").is_dir() else _PACKAGE.parent / "cfg"
 
-_SUFFIXES = {".yaml", ".yml"}
+SUFFIXES = {".yaml", ".yml"}
 
 # Other names of the shipped configs.
 ALIASES = {"yolov8-sknet": "yolov8-skconv"}
@@ -53,7 +53,7 @@ def find_model(path: Path) -> Path | None:
     Args:
         path: as the user gave it, with or without folder and scale letter.
     """
-    if path.suffix not in _SUFFIXES or os.path.exists(path):  # Path.exists raises where a folder may not be read
+    if path.suffix not in SUFFIXES or os.path.exists(path):  # Path.exists raises where a folder may not be read
         return None
     plain = without_scale(path)
     if os.path.exists(plain):  # Ultralytics finds it as well, unless a folder's name looks like a version and a scale
@@ -67,7 +67,7 @@ def find_dataset(path: Path) -> Path | None:
     Only for a bare name and for `cfg/datasets/`: a data set of the user's own that is not where it should be must not
     be replaced by another.
     """
-    if path.suffix not in _SUFFIXES or os.path.exists(path) or path.parent not in {Path(), Path("cfg/datasets")}:
+    if path.suffix not in SUFFIXES or os.path.exists(path) or path.parent not in {Path(), Path("cfg/datasets")}:
         return None
     return datasets().get(path.stem)
 

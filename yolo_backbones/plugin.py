@@ -27,9 +27,11 @@ from ultralytics.utils import LOGGER, ROOT, checks, torch_utils
 from . import bases, composition, configs, registry
 from . import blocks as block_files
 from .blocks.merge import Mergeable
-from .blocks.network import Network
+from .blocks.network import FeatureMap, Network
 
 _lock = threading.RLock()
+
+_LENDERS = "timm.layers.", "timm.models.", "torchvision.ops.stochastic_depth."
 
 
 def activate() -> None:
@@ -66,7 +68,12 @@ class _RowContract(type):
         return hash(cls.built_in)
 
     def __call__(cls, *args: Any) -> nn.Module:
-        return cls.block.build(*args)
+        built = cls.block.build(*args)
+        if cls.block.cls is Network and args[-1].get("strides", "last") != "last":
+            # Ultralytics finds a detector's strides by a run on an empty image, which older releases (8.2, 8.3.0) do in
+            # training mode: it would spoil the statistics of published weights. `_but_for_networks` comes after it.
+            built.eval()
+        return built
 
     def __repr__(cls) -> str:  # parse_model prints it
         return repr(cls.block.cls)
@@ -153,7 +160,9 @@ def _check_rows(config: dict[str, Any]) -> None:
     for row in [*config.get("backbone", []), *config.get("head", [])]:
         if not isinstance(row, list) or len(row) != 4:
             continue  # parse_model says what it thinks of that
-        _, _, name, args = row
+        _, n, name, args = row
+        if name in {Network.__name__, FeatureMap.__name__} and n != 1:
+            raise ValueError(f"{name}: the YAML row repeats it {n} times, and it can stand there only once; write 1")
         if name in registry.blocks():
             registry.blocks()[name].check_row(args)
         elif isinstance(name, str) and "." not in name and not hasattr(tasks, name):
@@ -175,6 +184,8 @@ def _no_rows(config: dict[str, Any], backbone: Any) -> str:
 
 def _unknown(path: Path) -> str:
     known = [configs.with_scale_of(path, stem) for stem in [*configs.models(), *bases.names()]]
+    if composition.is_backbone(path.stem):
+        return f"'{path}' does not exist; a backbone needs a detector, as in yolov8n-{path.stem}.yaml"
     near = configs.nearest(path.stem, [*known, *composition.meant(path)])
     if not near:
         return f"'{path}' does not exist; shipped backbones: {', '.join(configs.models())}"
@@ -215,7 +226,7 @@ def _with_our_layers(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
         files = [file for name, file in list(sys.modules.items()) if name in users or name.startswith(ours)]
         members = [member for file in files for member in vars(file).values()]
         layers: list[Any] = [cls for cls in members if inspect.isclass(cls) and issubclass(cls, nn.Module)]
-        torch.serialization.add_safe_globals([*layers, *_timm_layers(weight)])
+        torch.serialization.add_safe_globals([*layers, *_borrowed_layers(weight)])
         try:
             checkpoint, file = torch_safe_load(weight, *args, **kwargs)
         except FileNotFoundError as error:
@@ -234,13 +245,13 @@ def _with_our_layers(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
     return load
 
 
-def _timm_layers(weight: str | Path) -> list[Any]:
-    """The layers of timm's that a checkpoint names: those alone, since timm has a thousand and takes long to import."""
+def _borrowed_layers(weight: str | Path) -> list[Any]:
+    """The layers of timm's and torchvision's that a checkpoint names: those alone, since both take long to import."""
     scan = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)  # torch 2.6, as restricted loading
     if scan is None or not getattr(utils, "SAFE_LOAD", False) or not os.path.isfile(weight):
         return []
     try:
-        named = [name for name in scan(weight) if name.startswith(("timm.layers.", "timm.models."))]
+        named = [name for name in scan(weight) if name.startswith(_LENDERS)]
     except ValueError:  # no archive of torch's: loading says what it is
         return []
     found = [getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2], None) for name in named]
@@ -266,8 +277,8 @@ def _but_for_networks(initialize_weights: Callable[..., Any]) -> Callable[..., A
     """
 
     def initialize(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        networks = [module for module in model.modules() if isinstance(module, Network) and module.published]
-        inner = [module for network in networks for module in network.modules()]
+        networks = [module for module in model.modules() if isinstance(module, Network)]
+        inner = [module for network in networks if network.published for module in network.modules()]
         kept = [
             (module, name, getattr(module, name))
             for module in inner
@@ -277,6 +288,8 @@ def _but_for_networks(initialize_weights: Callable[..., Any]) -> Callable[..., A
         result = initialize_weights(model, *args, **kwargs)
         for module, name, value in kept:
             setattr(module, name, value)
+        for network in networks:
+            network.train(model.training)  # `_RowContract` built it for evaluation
         return result
 
     return initialize

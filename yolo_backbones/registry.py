@@ -82,7 +82,8 @@ class Block:
         if not isinstance(row, list):
             raise TypeError(f"{self.name}: the YAML row gives {row!r} where a list belongs: {self.row}")
         given = CONTRACTS[self.like]
-        missing = [name for name in given if name in FROM_ROW][len(row) :]
+        missing = [own for name, own in zip(given, inspect.signature(self.cls).parameters) if name in FROM_ROW]
+        missing = missing[len(row) :]
         try:
             if missing:
                 raise TypeError(f"missing {', '.join(missing)}")

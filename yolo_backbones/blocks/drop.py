@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import nn
-from torchvision.ops import StochasticDepth
 
 
 def drop_path(rate: float) -> nn.Module:
     """Drops a residual branch with probability `rate`, image by image, in training (Huang et al., ECCV 2016)."""
-    return StochasticDepth(rate, mode="row") if rate > 0 else nn.Identity()
+    if rate <= 0:
+        return nn.Identity()
+    # Here, since it imports half of torch (two seconds), and this file is imported wherever Ultralytics is.
+    from torchvision.ops import StochasticDepth
+
+    return StochasticDepth(rate, mode="row")
 
 
 def linear_rates(last: float, depths: Sequence[int]) -> list[list[float]]:

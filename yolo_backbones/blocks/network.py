@@ -13,11 +13,10 @@ import torch
 from torch import nn
 from ultralytics.nn import modules as layers
 
-from .. import registry, weights
+from .. import catalogue, registry, weights
 from ..registry import Variant, register
 from .timm import TimmFeatures
 
-_OPTIONS = ("strides", "weights", "rows", "taps")
 _PROBE = 256  # pixels; a multiple of every stride
 
 
@@ -199,12 +198,33 @@ def _check(name: Any, c2: Any, options: Any) -> None:
         raise ValueError(f"Network: name={name!r} has to be a network's name, such as starnet_s1 or resnet18")
     if not isinstance(c2, Sequence) or isinstance(c2, str):
         raise ValueError(f"Network: c2={c2!r} has to be a list, the channels of each map")
-    unknown = set(options) - set(_OPTIONS) if isinstance(options, Mapping) else {options}
-    if unknown or ("rows" in options) == ("strides" in options):
+    chain = isinstance(options, Mapping) and set(options) == {"rows", "taps"}
+    whole = isinstance(options, Mapping) and {"strides"} <= set(options) <= {"strides", "weights"}
+    if not chain and not whole:
         raise ValueError(
             f"Network: options={options!r} has to hold strides and perhaps weights, or rows and taps, as in "
             "{strides: [8, 16, 32], weights: in1k}"
         )
+    if chain:
+        return
+    strides, source = options["strides"], options.get("weights")
+    if strides != "last" and not (isinstance(strides, Sequence) and all(type(stride) is int for stride in strides)):
+        raise ValueError(f"Network: strides={strides!r} has to be a list such as [8, 16, 32], or last")
+    if source is not None and not (isinstance(source, str) and source):
+        raise ValueError(f"Network: weights={source!r} has to be a tag, such as in1k, or the path of a file")
+    plain, _, tag = name.partition(".")
+    if tag:
+        raise ValueError(f"Network: name={name!r} has a tag, which belongs into the options, as weights: {tag}")
+    if plain not in published() and not _in_timm(plain):
+        near = catalogue.nearest(plain)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`yolo-backbones list` shows all"
+        raise ValueError(f"Network: no backbone is called {plain}; {hint}")
+
+
+def _in_timm(name: str) -> bool:
+    import timm  # takes a second or more
+
+    return bool(name.isidentifier() and timm.is_model(name))
 
 
 def _body(
@@ -227,7 +247,8 @@ def _timm_body(c1: int, name: str, strides: Any, loaded: weights.Weights | None)
     if loaded is None:
         return TimmFeatures(name, strides, c1)
     body = TimmFeatures(name, strides, c1, loaded.state)
-    reasons = {key: weights.CLASSIFIER if key in loaded.classifier else weights.UNUSED for key in body.left_out}
+    reasons = dict.fromkeys(body.left_out, weights.UNUSED) | dict.fromkeys(body.unknown, weights.FOREIGN)
+    reasons |= {key: weights.CLASSIFIER for key in reasons if key in loaded.classifier}
     weights.report(loaded, len(loaded.state) - len(reasons), body.missing, reasons, name)
     return body
 
@@ -253,7 +274,7 @@ class FeatureMap(nn.Module):
 
     def __init__(self, c1: Sequence[int], index: int, c2: int) -> None:
         super().__init__()
-        if not isinstance(c1, Sequence) or not 0 <= index < len(c1) or c1[index] != c2:
+        if not isinstance(c1, Sequence) or type(index) is not int or not 0 <= index < len(c1) or c1[index] != c2:
             raise ValueError(
                 f"FeatureMap: the YAML row asks for map {index} with c2={c2} channels, and the row it comes from gives "
                 f"{c1}; its `from` has to be the Network row, and index and c2 one of that row's maps"

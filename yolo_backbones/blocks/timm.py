@@ -29,7 +29,8 @@ _IMGSZ = 640
 # A network that runs on this rectangle, whose sides no window or block size divides, runs on all multiples of 32.
 _ODD = (11 * 32, 19 * 32)
 
-_loading = threading.Lock()
+# Held while timm loads weights, since its loader is replaced for a while, and in all threads at once.
+loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class TimmFeatures(nn.Module):
         own_channels: of the network's own maps.
         missing: the network's parameters that `state` has nothing for, or something of another shape.
         left_out: names in `state` that the maps have no use for, the classifier's for example.
+        unknown: names in `state` that the network does not have, or has in another shape.
 
     Raises:
         ValueError: timm has no such architecture, or none that runs here.
@@ -180,7 +182,7 @@ class TimmFeatures(nn.Module):
         self.patch = taken[0].pixels, taken[0].stride
         self.refit = not (plan.exact or last)
         self.taken = tuple(map.stride for map in taken)
-        self.features, self.missing, self.left_out = _load(name, taken, channels, plan, state)
+        self.features, self.missing, self.left_out, self.unknown = _load(name, taken, channels, plan, state)
         self.pyramid = SimpleFeaturePyramid(self.taken, [map.channels for map in taken], strides)
         self.strides = tuple(strides)
         self.channels = self.pyramid.channels
@@ -249,10 +251,13 @@ def _bicubic(old: int, new: int) -> torch.Tensor:
 
 
 class Shapes(TorchFunctionMode):
-    """For building on the meta device: nothing is drawn or filled in, which takes most of the time there."""
+    """For building on the meta device: nothing is drawn or filled in, which takes most of the time there.
+
+    Only without gradients, as initialisation is: where they are followed, an addition in place is part of the network.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _FILLING and args and args[0].is_meta:
+        if getattr(func, "__name__", "") in _FILLING and args and args[0].is_meta and not torch.is_grad_enabled():
             return args[0]
         return func(*args, **(kwargs or {}))
 
@@ -314,7 +319,7 @@ def _plan(name: str, indices: tuple[int, ...], imgsz: int | None) -> _Plan:
                 with torch.device("meta"), Shapes():
                     lost: list[str] = []
                     if "img_size" in options:
-                        net, lost, _ = _create_with(_published(name), name, indices, 3, options)
+                        net, lost, _, _ = _create_with(_published(name), name, indices, 3, options)
                     else:
                         net = _create(name, indices, 3, **options)
                     built = {key: net.eval()}
@@ -434,18 +439,19 @@ def leaves(outputs: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
 
 def _load(
     name: str, taken: Sequence[Map], channels: int, plan: _Plan, state: Mapping[str, torch.Tensor] | None
-) -> tuple[nn.Module, tuple[str, ...], tuple[str, ...]]:
-    """The network as planned, with the weights in `state`; what these lack, and what the network had no use for."""
+) -> tuple[nn.Module, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The network as planned, with the weights in `state`: what these lack, what has no use, what is unknown."""
     indices = [map.index for map in taken]
     if state is None:
         net = _create(name, indices, channels, **plan.options)
         missing: tuple[str, ...] = ()
         left_out: tuple[str, ...] = ()
+        unknown: tuple[str, ...] = ()
     else:
-        net, lost, left_out = _create_with(state, name, indices, channels, plan.options)
+        net, lost, left_out, unknown = _create_with(state, name, indices, channels, plan.options)
         missing = tuple(key for key in lost if key not in plan.idle)
     _leave_out(net, plan)
-    return net, missing, left_out
+    return net, missing, left_out, unknown
 
 
 def _leave_out(net: nn.Module, plan: _Plan) -> None:
@@ -465,8 +471,8 @@ def _leave_out(net: nn.Module, plan: _Plan) -> None:
 
 def _create_with(
     state: Mapping[str, torch.Tensor], name: str, indices: Sequence[int], channels: int, options: Mapping[str, Any]
-) -> tuple[nn.Module, list[str], tuple[str, ...]]:
-    """As `_create`, with weights; also what they lack, or have in another shape, and what of them has no use.
+) -> tuple[nn.Module, list[str], tuple[str, ...], tuple[str, ...]]:
+    """As `_create`, with weights; also what these lack, what of them has no use, and what the network does not know.
 
     timm's own loader says nothing of what it did not find, but only within it is the filter known that renames old
     checkpoints and resizes position embeddings. So it is replaced while the network is built.
@@ -489,9 +495,9 @@ def _create_with(
                 with torch.no_grad():
                     own.copy_(value)
                 names[id(own)] = key
-        unused[:] = given.keys() - set(names.values())
+        unused[:] = sorted(given.keys() - set(names.values()))
 
-    with _loading, mock.patch.object(builder, "load_pretrained", load_pretrained):
+    with loading, mock.patch.object(builder, "load_pretrained", load_pretrained):
         try:
             net = _create(name, indices, channels, pretrained=True, **options)
         except LookupError as error:  # the filter looks for tensors that are not there
@@ -500,7 +506,7 @@ def _create_with(
     # Indices, which some networks keep among their tensors, follow from the size they were built for.
     missing = [key for key, value in kept.items() if id(value) not in names and value.is_floating_point()]
     needed = {id(value) for value in kept.values()}
-    return net, missing, tuple(sorted([*unused, *(key for tensor, key in names.items() if tensor not in needed)]))
+    return net, missing, tuple(sorted(key for tensor, key in names.items() if tensor not in needed)), tuple(unused)
 
 
 def _filtered(state: dict[str, torch.Tensor], model: nn.Module, filter_fn: Any) -> dict[str, torch.Tensor]:

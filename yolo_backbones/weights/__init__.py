@@ -27,11 +27,12 @@ from . import ours, timm
 from .read import SUFFIXES, Unusable
 from .state import IMAGENET, Normalisation, State, Weights, for_channels, some
 
-__all__ = ["CLASSIFIER", "IMAGENET", "UNUSED", "Weights", "apply", "load", "normalisation", "report", "tags"]
+__all__ = ["CLASSIFIER", "FOREIGN", "IMAGENET", "UNUSED", "Weights", "apply", "load", "normalisation", "report", "tags"]
 
 # Why a tensor is left out; these two are no surprise, any other reason makes the report a warning.
 CLASSIFIER = "the classifier"
 UNUSED = "behind the last map used"
+FOREIGN = "not part of the network"
 _EXPECTED = {CLASSIFIER, UNUSED}
 
 
@@ -103,7 +104,7 @@ def load(name: str, source: str | Path, channels: int = 3) -> Weights:
             return ours.from_file(path, own, channels) if own else timm.from_file(name, path, channels)
         except Unusable as error:
             way_out = error.way_out or f"give the weights of {name}"
-            raise ValueError(f"{name}: {path} {error.reason}; {way_out}") from error
+            raise ValueError(f"{name}: {path} {error.reason}; {way_out}") from None
     tag = str(source)
     _check_tag(name, tag)
     if own and ours.released(name):
@@ -146,7 +147,7 @@ def apply(network: nn.Module, weights: Weights, rename: Callable[[str], str] | N
         elif ours.part(own) in ours.BETWEEN and own not in target:
             left_out[key] = UNUSED
         else:
-            left_out[key] = "of another shape" if own in target else "not part of the network"
+            left_out[key] = "of another shape" if own in target else FOREIGN
     network.load_state_dict(fitting, strict=False)
     # BatchNorm's counters, which old files lack, change nothing.
     missing = [

@@ -42,19 +42,19 @@ def from_hub(full: str, hub_id: str) -> Path:
                 # First whether it is there: without a network the download itself would try for half a minute.
                 hub.get_hf_file_metadata(hub.hf_hub_url(repo, file, revision=revision or None))
                 path = Path(hub.hf_hub_download(repo, file, revision=revision or None))
-        except GatedRepoError as error:
+        except GatedRepoError:
             raise ValueError(
                 f"{full}: https://huggingface.co/{repo} gives its files only to who accepts its terms; accept them "
                 "there and run `hf auth login`"
-            ) from error
+            ) from None
         except Exception as error:  # which ones depends on the release of the hub's client and on what it uses for HTTP
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 continue
-            raise _no_network(full, where, error) from error
+            raise _no_network(full, where, error) from None
         try:
             contents(path)
         except Unusable as error:
-            raise discarded(full, path, where, error.reason) from error
+            raise discarded(full, path, where, error.reason) from None
         return path
     raise ValueError(f"{full}: {where} has neither {' nor '.join(_HUB_FILES)}; {_instead(full)}")
 
@@ -71,9 +71,9 @@ def from_url(full: str, url: str, file: str) -> tuple[Path, Any]:
         found = contents(part)
         os.replace(part, target)
     except Unusable as error:
-        raise discarded(full, part, url, error.reason) from error
+        raise discarded(full, part, url, error.reason) from None
     except (OSError, http.client.HTTPException) as error:
-        raise _no_network(full, url, error) from error
+        raise _no_network(full, url, error) from None
     finally:
         part.unlink(missing_ok=True)
     return target, found

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from logging.handlers import BufferingHandler
+
+_lock = threading.RLock()  # a logger's handlers are every thread's
 
 
 @contextlib.contextmanager
@@ -14,9 +17,10 @@ def hushed(library: str) -> Iterator[list[logging.LogRecord]]:
     """Keeps a library's log from the console; gives what it warns of."""
     logger, said = logging.getLogger(library), BufferingHandler(sys.maxsize)
     said.setLevel(logging.WARNING)
-    before = logger.handlers, logger.propagate
-    logger.handlers, logger.propagate = [said], False
-    try:
-        yield said.buffer
-    finally:
-        logger.handlers, logger.propagate = before
+    with _lock:
+        before = logger.handlers, logger.propagate
+        logger.handlers, logger.propagate = [said], False
+        try:
+            yield said.buffer
+        finally:
+            logger.handlers, logger.propagate = before

@@ -55,7 +55,7 @@ def from_release(name: str, tag: str, own: Published, channels: int) -> Weights:
     try:
         return _weights(own, state_dict(found), channels, url)
     except Unusable as error:
-        raise fetch.discarded(full, path, url, error.reason) from error
+        raise fetch.discarded(full, path, url, error.reason) from None
 
 
 def from_file(path: Path, own: Published, channels: int) -> Weights:

@@ -67,7 +67,7 @@ def fitted(
         channels: of the image.
 
     Raises:
-        Unusable: they are of another network: one has another shape, or none fits.
+        Unusable: they are of another network: one has another shape, or few fit or none.
     """
     found, fits = dict(state), 0
     for key, value in state.items():
@@ -85,8 +85,11 @@ def fitted(
                 f"{_size(shape)}"
             )
         fits += value.is_floating_point()
-    if not fits:
-        raise Unusable(f"is the state dict of another network: none of its {len(state)} tensors fits ({some(state)})")
+    # A name or two is common to many networks (bn1.weight), and may even have the same shape.
+    known = sum(value.is_floating_point() for value in state.values())
+    if not fits or 2 * fits < min(known, len(shapes)):
+        which = f"only {fits} of its {len(state)} tensors fit" if fits else f"none of its {len(state)} tensors fits"
+        raise Unusable(f"is the state dict of another network: {which} ({some(state)})")
     return found
 
 

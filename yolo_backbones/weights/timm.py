@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from ultralytics.utils import LOGGER
 
+from ..blocks.timm import loading
 from . import fetch
 from .hush import hushed
 from .read import contents, state_dict
@@ -66,9 +67,9 @@ def from_tag(name: str, tag: str, channels: int) -> Weights:
     try:
         with hushed("timm") as said:
             network = _network(in_timm, channels, pretrained=True, pretrained_cfg_overlay=overlay)
-    except Exception as error:  # its filters for foreign names fail in any way
+    except Exception:  # its filters for foreign names fail in any way
         _network(in_timm, channels)  # fails too if the file is not to blame, which then stays
-        raise fetch.discarded(full, path, origin, "is the state dict of another network") from error
+        raise fetch.discarded(full, path, origin, "is the state dict of another network") from None
     for record in said:  # for example a first convolution that could not be adapted to the channels
         LOGGER.warning(f"yolo_backbones: {full}: {record.getMessage()}")
     return _weights(network.state_dict(), cfg, channels, origin)
@@ -111,7 +112,7 @@ def _network(name: str, channels: int, **options: Any) -> nn.Module:
 
     if channels != 3:  # not all of timm's networks know the argument
         options["in_chans"] = channels
-    with torch.random.fork_rng(devices=[]):  # what is built afterwards starts as it would without weights
+    with loading, torch.random.fork_rng(devices=[]):  # what is built afterwards starts as it would without weights
         return timm.create_model(name, **options)
 
 
