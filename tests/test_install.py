@@ -4,6 +4,7 @@ Ultralytics and torch are not installed again: the environment that runs the tes
 """
 
 import csv
+import json
 import os
 import sys
 import zipfile
@@ -111,6 +112,12 @@ def test_builds_a_model_without_an_import_of_ours(environment: Environment) -> N
     assert "built" in environment.python("-c", BUILD)
 
 
+def test_the_command_comes_along_with_its_table(environment: Environment) -> None:
+    (program,) = environment.interpreter.parent.glob("yolo-backbones*")
+    listed = run([program, "list", "starnet_s?", "--json"], environment.elsewhere).stdout
+    assert [entry["name"] for entry in json.loads(listed)] == ["starnet_s1", "starnet_s2", "starnet_s3", "starnet_s4"]
+
+
 def test_switched_off(environment: Environment) -> None:
     code = "import sys, ultralytics.nn.tasks; print('yolo_backbones.plugin' in sys.modules)"
     assert environment.python("-c", code, YOLO_BACKBONES_DISABLE="1").split()[-1] == "False"
@@ -130,4 +137,9 @@ def test_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) 
     (again,) = tmp_path.glob("*.whl")
     names = [set(zipfile.ZipFile(file).namelist()) for file in (wheel, again)]
     assert names[0] == names[1]
-    assert {"yolo_backbones/py.typed", "yolo_backbones/cfg/datasets/shapes.yaml", *START_UP_FILES} <= names[0]
+    assert {
+        "yolo_backbones/py.typed",
+        "yolo_backbones/catalogue.csv",
+        "yolo_backbones/cfg/datasets/shapes.yaml",
+        *START_UP_FILES,
+    } <= names[0]
