@@ -145,9 +145,7 @@ def find(name: str) -> Entry:
     plain, tag = split(name)
     entry = entries().get(plain)
     if entry is None:
-        near = nearest(plain)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`yolo-backbones list` shows all"
-        raise ValueError(f"no backbone is called {plain or repr(plain)}; {hint}")
+        raise ValueError(unknown(plain))
     if tag and tag not in entry.tags:
         raise ValueError(_no_such_tag(entry, tag))
     return entry
@@ -163,6 +161,13 @@ def _no_such_tag(entry: Entry, tag: str) -> str:
         hint = f"; its published sizes: {', '.join(sizes)}" if sizes else ""
         return f"{entry.name} is a family, scaled by the detector's letter, and has no published weights{hint}"
     return f"{entry.name} has no published weights; without a tag it starts from random ones"
+
+
+def unknown(name: str) -> str:
+    """What to say of a name that no backbone has."""
+    near = nearest(name)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`yolo-backbones list` shows all"
+    return f"no backbone is called {name or repr(name)}; {hint}"
 
 
 def nearest(name: str) -> list[str]:

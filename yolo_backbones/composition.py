@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import bases, catalogue, configs
 from .blocks import network
 from .blocks.timm import Shapes, TimmFeatures
+from .blocks.timm import has as in_timm
 
 if TYPE_CHECKING:  # bases.py may be what is imported first, and have activated the plugin before it defines anything
     from .bases import Base, Row
@@ -42,7 +43,7 @@ def compose(base: str | Path, backbone: str, weights: str | Path | None = None) 
     name, _, tag = backbone.partition(".")
     kind = _kind(name)
     if kind is None:
-        raise ValueError(_unknown(name))
+        raise ValueError(catalogue.unknown(name))
     source = _source(name, tag, weights, kind)
     config = copy.deepcopy(dict(detector.config))
     rows = _family_rows(detector, name) if kind == "family" else _network_rows(detector, name, source)
@@ -112,7 +113,7 @@ def meant(path: Path) -> list[str]:
         path.stem.replace(token, name)
         for base, token in _readings(path.stem)
         if bases.known(base)
-        for name in near(token.partition(".")[0])
+        for name in catalogue.nearest(token.partition(".")[0])
     ]
 
 
@@ -135,29 +136,12 @@ def _kind(name: str) -> str | None:
         return "family"
     if name in network.published():
         return "own"
-    return "timm" if name in catalogue.entries() or _in_timm(name) else None
-
-
-def _in_timm(name: str) -> bool:
-    import timm  # a second or more
-
-    return bool(name.isidentifier() and timm.is_model(name))
-
-
-def near(name: str) -> list[str]:
-    """The backbones whose names are most like `name`, best first."""
-    return configs.nearest(name, [*families(), *network.published(), *catalogue.entries()])
+    return "timm" if name in catalogue.entries() or in_timm(name) else None
 
 
 def families() -> list[str]:
     """The names of the families, which every base's letter scales."""
     return [stem.partition("-")[2] for stem in configs.models()]
-
-
-def _unknown(name: str) -> str:
-    found = near(name)
-    hint = f"did you mean {' or '.join(found)}?" if found else "`yolo-backbones list` shows all"
-    return f"no backbone is called {name}; {hint}"
 
 
 def _source(name: str, tag: str, weights: str | Path | None, kind: str) -> str | None:

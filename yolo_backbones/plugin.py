@@ -24,7 +24,7 @@ from ultralytics import utils
 from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER, ROOT, checks, torch_utils
 
-from . import bases, composition, configs, registry
+from . import bases, catalogue, composition, configs, registry
 from . import blocks as block_files
 from .blocks.merge import Mergeable
 from .blocks.network import FeatureMap, Network
@@ -156,8 +156,8 @@ def _check_rows(config: dict[str, Any]) -> None:
             "name it with one of these, or with none"
         )
     if not isinstance(backbone, list):
-        raise ValueError(_no_rows(config, backbone))
-    for row in [*config.get("backbone", []), *config.get("head", [])]:
+        raise ValueError(_no_rows(backbone))
+    for row in [*backbone, *config.get("head", [])]:
         if not isinstance(row, list) or len(row) != 4:
             continue  # parse_model says what it thinks of that
         _, n, name, args = row
@@ -171,10 +171,10 @@ def _check_rows(config: dict[str, Any]) -> None:
                 raise ValueError(f"the model's YAML names a block {name}, which is unknown; did you mean {near[0]}?")
 
 
-def _no_rows(config: dict[str, Any], backbone: Any) -> str:
+def _no_rows(backbone: Any) -> str:
     """What to write in place of `backbone: {type: ...}` or `backbone: path.py`, which some forks read."""
     asked = backbone.get("type") or backbone.get("name") if isinstance(backbone, dict) else backbone
-    near = composition.near(Path(str(asked)).stem)
+    near = catalogue.nearest(Path(str(asked)).stem)
     name = near[0] if near else "starnet_s1"
     return (
         f"the model's YAML says backbone: {backbone}, which Ultralytics does not read; train "

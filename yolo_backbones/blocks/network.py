@@ -16,6 +16,7 @@ from ultralytics.nn import modules as layers
 from .. import catalogue, registry, weights
 from ..registry import Variant, register
 from .timm import TimmFeatures
+from .timm import has as in_timm
 
 _PROBE = 256  # pixels; a multiple of every stride
 
@@ -215,16 +216,8 @@ def _check(name: Any, c2: Any, options: Any) -> None:
     plain, _, tag = name.partition(".")
     if tag:
         raise ValueError(f"Network: name={name!r} has a tag, which belongs into the options, as weights: {tag}")
-    if plain not in published() and not _in_timm(plain):
-        near = catalogue.nearest(plain)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`yolo-backbones list` shows all"
-        raise ValueError(f"Network: no backbone is called {plain}; {hint}")
-
-
-def _in_timm(name: str) -> bool:
-    import timm  # takes a second or more
-
-    return bool(name.isidentifier() and timm.is_model(name))
+    if plain not in published() and not in_timm(plain):
+        raise ValueError(f"Network: {catalogue.unknown(plain)}")
 
 
 def _body(

@@ -265,6 +265,13 @@ class Shapes(TorchFunctionMode):
 _FILLING = {"add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "sub_", "uniform_", "zero_"}
 
 
+def has(name: str) -> bool:
+    """Whether timm has a network of that name."""
+    import timm
+
+    return "." not in name and timm.is_model(name)  # which cuts a tag off by itself
+
+
 @functools.cache
 def maps(name: str) -> tuple[Map, ...]:
     """The maps that a network has itself, one a stride, finest first.
@@ -274,7 +281,7 @@ def maps(name: str) -> tuple[Map, ...]:
     """
     import timm
 
-    if not timm.is_model(name):
+    if not has(name):
         raise ValueError(f"timm {timm.__version__} has no architecture {name!r}; `timm.list_models()` names them")
     with torch.device("meta"), Shapes():
         info = timm.create_model(name, features_only=True).feature_info.info

@@ -23,6 +23,7 @@ from torch import nn
 from ultralytics.utils import LOGGER
 
 from .. import configs
+from ..blocks.timm import has as in_timm
 from . import ours, timm
 from .read import SUFFIXES, Unusable
 from .state import IMAGENET, Normalisation, State, Weights, for_channels, some
@@ -93,7 +94,7 @@ def load(name: str, source: str | Path, channels: int = 3) -> Weights:
         ConnectionError: they have to be fetched, and cannot be.
     """
     own = ours.published(name)
-    if own is None and not timm.has(name):
+    if own is None and not in_timm(name):
         raise ValueError(f"{name}: there is no backbone of that name to load weights for; see `yolo-backbones list`")
     if _is_path(source):
         path = Path(source).expanduser()

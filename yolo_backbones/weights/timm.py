@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from ultralytics.utils import LOGGER
 
-from ..blocks.timm import loading
+from ..blocks.timm import has, loading
 from . import fetch
 from .hush import hushed
 from .read import contents, state_dict
@@ -20,13 +20,6 @@ from .state import Normalisation, Weights, fitted, for_channels
 # timm takes seconds to import, so only the functions that need it do.
 
 _SAME_IN_TIMM = {"sknet_50": "skresnext50_32x4d"}
-
-
-def has(name: str) -> bool:
-    """Whether timm has a network of that name."""
-    import timm
-
-    return "." not in name and timm.is_model(name)  # which cuts a tag off by itself
 
 
 def published(name: str) -> dict[str, Any]:
