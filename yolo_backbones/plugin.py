@@ -13,7 +13,7 @@ import os
 import pkgutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,13 @@ import yaml
 from torch import nn
 from ultralytics import utils
 from ultralytics.nn import tasks
-from ultralytics.utils import LOGGER, ROOT, checks, torch_utils
+from ultralytics.utils import LOGGER, ROOT, callbacks, checks, torch_utils
 
 from . import bases, catalogue, composition, configs, registry
 from . import blocks as block_files
 from .blocks.merge import Mergeable
 from .blocks.network import FeatureMap, Network
+from .blocks.vanillanet import DeepTraining, deep_convs
 
 _lock = threading.RLock()
 
@@ -45,6 +46,7 @@ def activate() -> None:
         _replace(tasks, "torch_safe_load", _with_our_layers)
         _replace(tasks.BaseModel, "fuse", _with_merging)
         _replace(torch_utils, "initialize_weights", _but_for_networks)
+        _call_back(on_train_start=_announce, on_train_epoch_start=_deepen, on_train_epoch_end=_record)
         try:
             registry.import_user_blocks()
         except ImportError as error:
@@ -146,9 +148,10 @@ def _check_rows(config: dict[str, Any]) -> None:
 
     Raises:
         TypeError: a block of ours has the wrong number of arguments.
-        ValueError: a block is unknown, but its name is much like one of ours; the backbone is no list of rows; or there
-            is no such scale.
+        ValueError: a block is unknown, but its name is much like one of ours; the backbone is no list of rows; there is
+            no such scale; or `deep_training` says something that it cannot.
     """
+    DeepTraining.of(config)
     backbone, scales = config.get("backbone", []), config.get("scales")
     if config.get("scale") and scales and config["scale"] not in scales:
         raise ValueError(
@@ -263,11 +266,18 @@ def _forget_weights(model: nn.Module) -> None:
 
     Ultralytics builds it again from the YAML that it carries, to train it further.
     """
-    for module in model.modules():
-        rows = getattr(module, "yaml", None)
-        for row in rows.get("backbone", []) if isinstance(rows, dict) else []:
+    for config in _configs_of(model):
+        for row in config.get("backbone", []):
             if row[2] == Network.__name__:
                 row[3][-1].pop("weights", None)
+
+
+def _configs_of(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """The configs that a model, however wrapped, was built from: one, or, where it is distilled, two."""
+    for module in model.modules():
+        config = getattr(module, "yaml", None)
+        if isinstance(config, dict):
+            yield config
 
 
 def _but_for_networks(initialize_weights: Callable[..., Any]) -> Callable[..., Any]:
@@ -296,10 +306,55 @@ def _but_for_networks(initialize_weights: Callable[..., Any]) -> Callable[..., A
 
 
 def _with_merging(fuse: Callable[..., Any]) -> Callable[..., Any]:
-    def merge_and_fuse(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        for module in list(self.modules()):  # merging removes some
-            if isinstance(module, Mergeable):
-                module.merge()
-        return fuse(self, *args, **kwargs)
+    def fuse_and_merge(self: Any, verbose: bool = True, *args: Any, **kwargs: Any) -> Any:
+        done = self.is_fused()
+        fuse(self, False, *args, **kwargs)
+        # Fake quantisation, of late releases, holds on to the range of each weight, which merging would change.
+        if not getattr(tasks, "is_qat", lambda _: False)(self):
+            for module in reversed(list(self.modules())):  # what is inside first; merging removes some
+                if isinstance(module, Mergeable):
+                    module.merge()
+        if not done:  # the counts that Ultralytics prints are of before
+            self.info(False, verbose, *args, **kwargs)
+        return self
 
-    return merge_and_fuse
+    return fuse_and_merge
+
+
+def _call_back(**functions: Callable[[Any], None]) -> None:
+    """Has every trainer call them."""
+    for event, function in functions.items():
+        listed = callbacks.default_callbacks[event]
+        if function.__name__ not in {other.__name__ for other in listed}:
+            listed.insert(0, function)  # `YOLO.reset_callbacks()` keeps the first alone
+
+
+def _deepen(trainer: Any) -> None:
+    """Sets the slope of VanillaNet's deep training, in the model and in its average, which is what is saved."""
+    plan = DeepTraining.of(next(_configs_of(trainer.model), {}))
+    averaged = trainer.ema.ema if trainer.ema else None
+    for model in (trainer.model, averaged):
+        for pair in deep_convs(model) if model is not None else []:
+            pair.raise_slope(plan.slope(trainer.epoch, trainer.epochs))
+
+
+def _announce(trainer: Any) -> None:
+    """Says once what the slope is going to do."""
+    pairs = deep_convs(trainer.model)
+    if not pairs:
+        return
+    plan, total = DeepTraining.of(next(_configs_of(trainer.model), {})), trainer.epochs
+    slope = max(pairs[0].learned, plan.slope(trainer.start_epoch, total))
+    if slope == 1:
+        LOGGER.info("VanillaNet: slope 1, as after its deep training; pairs of convolutions merge at any time")
+    else:
+        LOGGER.info(
+            f"VanillaNet: slope {slope:.2g} to 1 over the first {plan.epochs(total)} of {total} epochs ({plan.form}); "
+            "only then do its pairs of convolutions merge"
+        )
+
+
+def _record(trainer: Any) -> None:
+    """Adds the slope to what Ultralytics logs of each epoch: the learning rates, a column each in results.csv."""
+    for pair in deep_convs(trainer.model)[:1]:
+        trainer.lr["slope"] = pair.slope

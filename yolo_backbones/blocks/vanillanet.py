@@ -1,14 +1,16 @@
 """VanillaNet: a plain chain of convolutions, trained deeper than it runs.
 
 Chen et al., "VanillaNet: the Power of Minimalism in Deep Learning", NeurIPS 2023. https://arxiv.org/abs/2305.12972
-Differs from the paper: the slope between two mergeable convolutions stands at 1 throughout, so that a block is linear
-between its activations from the start; and the series activation starts as a ReLU, see `SeriesActivation`.
+Differs from the paper: the series activation starts as a ReLU, see `SeriesActivation`.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,67 @@ from ..registry import Variant, register
 from . import checks
 from .conv import ConvBN
 from .merge import Mergeable
+
+# How exactly a state dict tells a slope: in millionths. It has to be a whole number, since the exponential moving
+# average of a model averages whatever is not.
+_UNIT = 10**6
+_UNTRAINED = -1
+
+_FORMS = ("linear", "cosine")
+
+
+@dataclass(frozen=True)
+class DeepTraining:
+    """How the slope between two mergeable convolutions rises, from 0 to 1 (paper, Sec. 3.1 and Eq. 1).
+
+    Args:
+        share: of a training's epochs until it is 1; the authors' 100 of 300.
+        form: "linear" or "cosine".
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    share: float = 1 / 3
+    form: str = "linear"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.share, bool) or not isinstance(self.share, (int, float)) or not 0 <= self.share <= 1:
+            raise ValueError(
+                f"deep_training: share={self.share!r} has to be a number from 0 to 1, a share of the epochs"
+            )
+        if self.form not in _FORMS:
+            raise ValueError(f"deep_training: form={self.form!r} is no such form; choose one of {_FORMS}")
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> DeepTraining:
+        """What a model's YAML says under `deep_training`, or the authors' where it says nothing.
+
+        Raises:
+            ValueError: it says something that is no such thing.
+        """
+        given = config.get("deep_training") or {}
+        if not isinstance(given, Mapping) or not set(given) <= {"share", "form"}:
+            raise ValueError(
+                f"the model's YAML says deep_training: {given!r}; it takes share and form, as in "
+                "deep_training: {share: 0.33, form: cosine}"
+            )
+        return cls(**given)
+
+    def epochs(self, total: int) -> int:
+        """The first epoch of `total`, from 0, at which the slope is 1."""
+        return math.ceil(self._rise(total))
+
+    def slope(self, epoch: int, total: int) -> float:
+        """The slope in an epoch, from 0, of `total`."""
+        rise = self._rise(total)
+        done = min(1.0, epoch / rise) if rise else 1.0
+        return done if self.form == "linear" else 0.5 * (1 - math.cos(math.pi * done))
+
+    def _rise(self, total: int) -> float:
+        """Epochs that the rise takes: none if it would be less than one, or a training of one would never merge."""
+        rise = self.share * total
+        return rise if rise >= 1 else 0.0
 
 
 class SeriesActivation(nn.Module):
@@ -57,25 +120,56 @@ class DeepConv(Mergeable):
     Args:
         first: any convolution.
         second: a 1x1 convolution of stride 1.
+
+    Attributes:
+        act_learn: the slope as state dicts carry it, in millionths; -1 until it has been set, which counts as 1.
     """
+
+    act_learn: torch.Tensor
 
     def __init__(self, first: ConvBN, second: ConvBN | nn.Conv2d) -> None:
         super().__init__()
         self.conv1: ConvBN | nn.Conv2d = first
         self.conv2 = second
-        self.slope = 1.0
+        self.register_buffer("act_learn", torch.tensor(_UNTRAINED))
+        # The same as a number: to read a tensor would make the forward pass wait for the GPU, and break graphs.
+        self._slope = 1.0
+
+    @property
+    def slope(self) -> float:
+        """Slope of the leaky ReLU, 0 to 1."""
+        return self._slope
+
+    @slope.setter
+    def slope(self, value: float) -> None:
+        self._slope = value
+        self.act_learn.fill_(round(value * _UNIT))
+
+    @property
+    def merged(self) -> bool:
+        """Whether the two convolutions are one."""
+        return not hasattr(self, "conv2")
+
+    @property
+    def learned(self) -> float:
+        """The slope that the weights were trained to: 0 before any training."""
+        return max(int(self.act_learn), 0) / _UNIT
+
+    def raise_slope(self, value: float) -> None:
+        """Sets the slope, unless the weights were trained further: then it stays where they are."""
+        self.slope = max(value, self.learned)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolves twice, or once after merging."""
-        if not hasattr(self, "conv2"):
-            return self.conv1(x)
         x = self.conv1(x)
-        return self.conv2(x if self.slope == 1 else F.leaky_relu(x, self.slope))
+        if self.merged:
+            return x
+        return self.conv2(x if self._slope == 1 else F.leaky_relu(x, self._slope))
 
     @torch.no_grad()
     def merge(self) -> None:
         """Makes the two convolutions one, if the slope is 1; otherwise leaves them."""
-        if self.slope != 1 or not hasattr(self, "conv2"):
+        if self._slope != 1 or self.merged:
             return
         first, second = _without_bn(self.conv1), _without_bn(self.conv2)
         assert first.bias is not None and second.bias is not None  # folding a BatchNorm leaves one
@@ -87,7 +181,22 @@ class DeepConv(Mergeable):
         first.weight = _parameter(weight.view(-1, *first.weight.shape[1:]), like=first.weight)
         first.bias = _parameter(bias, like=first.bias)
         self.conv1 = first
-        del self.conv2
+        del self.conv2, self.act_learn
+
+    def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
+        """Takes the slope on with the weights. Published ones have none: their training is done."""
+        key = f"{prefix}act_learn"
+        if f"{prefix}conv2.weight" in state_dict or f"{prefix}conv2.conv.weight" in state_dict:
+            state_dict.setdefault(key, torch.tensor(_UNIT))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if not self.merged and key in state_dict:
+            learned = int(state_dict[key])
+            self._slope = 1.0 if learned == _UNTRAINED else learned / _UNIT
+
+
+def deep_convs(model: nn.Module) -> list[DeepConv]:
+    """Those of a model that are not merged yet."""
+    return [module for module in model.modules() if isinstance(module, DeepConv) and not module.merged]
 
 
 def _parameter(value: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
@@ -216,15 +325,13 @@ class VanillaNet(nn.Module):
 
     @slope.setter
     def slope(self, value: float) -> None:
-        for module in self.modules():
-            if isinstance(module, DeepConv):
-                module.slope = value
+        for pair in deep_convs(self):
+            pair.slope = value
 
     def merge(self) -> None:
         """Merges every pair of convolutions, if the slope is 1."""
-        for module in list(self.modules()):
-            if isinstance(module, DeepConv):
-                module.merge()
+        for pair in deep_convs(self):
+            pair.merge()
 
     def drop_classifier(self) -> None:
         """Removes what stands behind the last stage."""

@@ -150,11 +150,11 @@ def apply(network: nn.Module, weights: Weights, rename: Callable[[str], str] | N
         else:
             left_out[key] = "of another shape" if own in target else FOREIGN
     network.load_state_dict(fitting, strict=False)
-    # BatchNorm's counters, which old files lack, change nothing.
+    # Integers may be missing: BatchNorm's counters change nothing, and VanillaNet's slope is known without them.
     missing = [
         key
-        for key in target
-        if key not in fitting and ours.part(key) not in ours.CLASSIFIERS and not key.endswith("num_batches_tracked")
+        for key, value in target.items()
+        if key not in fitting and ours.part(key) not in ours.CLASSIFIERS and value.is_floating_point()
     ]
     report(weights, len(fitting), missing, left_out, name)
 
