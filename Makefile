@@ -5,11 +5,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Touched when the environment holds what pyproject.toml asks for.
 READY := $(VENV)/.ready
+# Every export format: gigabytes, and older releases of what the others share.
+EXPORTS := $(VENV)-exports
 # Those that need neither arguments nor training.
-BENCHMARKS := benchmarks/startup.py benchmarks/latency.py
+BENCHMARKS := benchmarks/startup.py benchmarks/models.py benchmarks/reference.py benchmarks/training.py benchmarks/growth.py \
+    benchmarks/roofline.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test exports check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +31,15 @@ demo: $(READY) ## train and run a small model, and show what came out
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
 
+exports: $(EXPORTS)/.ready ## run the tests of every export format, in an environment of their own
+	$(EXPORTS)/bin/python -m pytest tests/test_exports.py --exports $(ARGS)
+
+$(EXPORTS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(EXPORTS)
+	$(EXPORTS)/bin/python -m pip install --upgrade pip
+	$(EXPORTS)/bin/python -m pip install --editable ".[dev,export-all]"
+	touch $@
+
 check: $(READY) ## lint, format check, types
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
@@ -40,6 +52,6 @@ format: $(READY) ## put the code into the format that check wants
 bench: $(READY) ## print the figures that take minutes, not hours
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
 
-clean: ## remove .venv and what tools left behind
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove the environments and what tools left behind
+	rm -rf $(VENV) $(EXPORTS) build dist .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """What all tests share: an Ultralytics that touches nothing of the user's, data, and the command line."""
 
 import atexit
+import importlib.util
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,12 +33,18 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     folders = {f"{name}_dir": str(session / name) for name in ("datasets", "weights", "runs")}
     settings.write_text(json.dumps({**folders, "sync": False}))  # Ultralytics adds the rest
     os.environ.update(YOLO_CONFIG_DIR=str(session), MPLBACKEND="Agg")
+    os.environ["YOLO_AUTOINSTALL"] = "false"  # a test installs nothing
     if os.environ.get("YOLO_BACKBONES_DOWNLOAD") != "1":
         os.environ["YOLO_OFFLINE"] = "true"  # else Ultralytics waits for look-ups that may fail
 
 # Small models gain nothing from more threads, and several workers with all cores each slow each other down.
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1) // _workers))))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exports", action="store_true", help="fail where the packages of an export format are missing")
+
 
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -63,6 +71,15 @@ def run(
         shown = " ".join(str(part) for part in command)
         raise AssertionError(f"{shown}\nreturned {done.returncode} in {cwd}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def script(name: str) -> ModuleType:
+    """The module in `benchmarks/` of that name."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None and spec.loader is not None, f"there is no benchmarks/{name}.py"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def randomise_batch_norm(model: "nn.Module") -> None:

@@ -1,18 +1,10 @@
 """Figures in the documents are those of the package's table."""
 
-import importlib.util
 import re
 
-from conftest import ROOT
+from conftest import ROOT, script
 
 from yolo_backbones import catalogue
-
-
-def script(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_table_of_published_networks_is_up_to_date():

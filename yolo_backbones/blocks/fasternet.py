@@ -19,6 +19,7 @@ from . import checks
 from .conv import ConvBN
 from .drop import drop_path as _drop_path
 from .drop import linear_rates
+from .tracing import exporting
 
 _FORMS = ("split_cat", "slicing")
 
@@ -95,16 +96,12 @@ class PartialConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolves the first channels; `x` itself is never written to."""
-        if self.slicing and not self.training and not _exporting():
+        if self.slicing and not self.training and not exporting():
             y = x.clone()  # the caller's shortcut still needs x
             y[:, : self.convolved] = self.conv(x[:, : self.convolved])
             return y
         first, rest = x.split((self.convolved, self.untouched), 1)
         return torch.cat((self.conv(first), rest), 1)
-
-
-def _exporting() -> bool:
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
 
 
 class FasterBlock(nn.Module):

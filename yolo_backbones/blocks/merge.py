@@ -15,7 +15,7 @@ class Mergeable(nn.Module):
 
 
 def scale_and_shift(bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """What BatchNorm computes in eval mode, `scale * x + shift`, two values a channel."""
+    """What BatchNorm computes in eval mode, `scale * x + shift`, two values a channel, in single precision at least."""
     assert bn.running_mean is not None and bn.running_var is not None  # none of ours goes without statistics
-    scale = bn.weight / (bn.running_var + bn.eps).sqrt()
+    scale = bn.weight / (bn.running_var.float() + bn.eps).sqrt()
     return scale, bn.bias - bn.running_mean * scale

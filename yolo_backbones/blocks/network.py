@@ -15,6 +15,8 @@ from ultralytics.nn import modules as layers
 
 from .. import catalogue, registry, weights
 from ..registry import Variant, register
+from .fold import fold_normalisation
+from .merge import Mergeable
 from .timm import TimmFeatures
 from .timm import has as in_timm
 
@@ -147,7 +149,7 @@ def _chained(c1: int, n: int, name: str, args: list[Any]) -> nn.Module:
 
 
 @register(like="HGStem")
-class Network(nn.Module):
+class Network(Mergeable):
     """A whole published network: image in, maps out, finest first. A `FeatureMap` row takes each of them on.
 
     The image is normalised as the network's weights were trained to have it; Ultralytics hands over RGB in 0..1.
@@ -171,17 +173,16 @@ class Network(nn.Module):
         OSError: the weights cannot be had, see `yolo_backbones.weights`.
     """
 
-    mean: torch.Tensor
-    std: torch.Tensor
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
 
     def __init__(self, c1: int, name: str, c2: Sequence[int], options: Mapping[str, Any]) -> None:
         super().__init__()
         _check(name, c2, options)
         self.name = name
         self.body, normalisation = _body(c1, name, options)
-        if normalisation is not None:
-            for key, values in zip(("mean", "std"), normalisation):
-                self.register_buffer(key, torch.tensor(values).view(1, -1, 1, 1))
+        for key, values in zip(("mean", "std"), normalisation or (None, None)):
+            self.register_buffer(key, None if values is None else torch.tensor(values).view(1, -1, 1, 1))
         self.published = normalisation is not None
         if list(self.body.channels) != list(c2):
             raise ValueError(
@@ -191,7 +192,17 @@ class Network(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Normalises the image and runs the network."""
-        return self.body((x - self.mean) / self.std if self.published else x)
+        if self.mean is not None:
+            x = x - self.mean
+        if self.std is not None:
+            x = x / self.std
+        return self.body(x)
+
+    def merge(self) -> None:
+        """Moves as much of the image's normalisation as is exact into the first convolution."""
+        if self.mean is not None and self.std is not None:
+            image = self.mean.new_empty(1, self.mean.shape[1], _PROBE, _PROBE)
+            self.mean, self.std = fold_normalisation(self.body, self.mean, self.std, image)
 
 
 def _check(name: Any, c2: Any, options: Any) -> None:

@@ -9,9 +9,9 @@ The skresnet variants are timm's: branches that share the input's channels out b
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from ..registry import Variant, register
 from . import checks
 from .conv import ConvBN
 from .merge import Mergeable, scale_and_shift
+from .tracing import exporting
 
 _FORMS = ("dilated", "plain")
 
@@ -70,7 +71,7 @@ class _Squeeze(ConvBN):
 
 
 @register(like="Conv")
-class SKConv(nn.Module):
+class SKConv(Mergeable):
     """Selective kernel convolution: split, fuse, select (paper, Sec. 3.1).
 
     `M` branches convolve the input with kernels of 3, 5, 7, ... pixels (form "dilated": 3x3 at dilations 1, 2, 3, ...).
@@ -116,6 +117,7 @@ class SKConv(nn.Module):
         d = max(int(c2 / r), L)
         plain = form == "plain"
         self.split = split
+        self.share = c_in
         self.branches = nn.ModuleList(
             ConvBN(c_in, c2, 3 + 2 * i, s, g=g, act=nn.ReLU(), bias=True)
             if plain
@@ -124,26 +126,48 @@ class SKConv(nn.Module):
         )
         self.squeeze = nn.Conv2d(c2, d, 1) if plain else _Squeeze(c2, d, act=nn.ReLU())
         self.select = nn.Conv2d(d, M * c2, 1, bias=plain)
+        self.merged = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Splits, fuses and selects."""
-        parts = x.chunk(len(self.branches), 1) if self.split else [x] * len(self.branches)
+        n = len(self.branches)
+        # Split by a constant, as all below: an exported graph then has no arithmetic on shapes.
+        parts = x.split(self.share, 1) if self.split else [x] * n
         maps = [branch(part) for branch, part in zip(self.branches, parts)]
         # The mean of the sum is the sum of the means, which needs no map of the sum.
-        z = torch.stack([_mean(m) for m in maps]).sum(0)
-        logits = self.select(self.squeeze(z)).unflatten(1, (len(maps), -1))
-        weights = logits.softmax(1).unbind(1)
-        y = maps[0] * weights[0]
-        for m, weight in zip(maps[1:], weights[1:]):
-            y = y + m * weight
-        return y
+        z = functools.reduce(torch.add, [F.adaptive_avg_pool2d(m, 1) for m in maps])
+        logits = self.select(self.squeeze(z))
+        if n == 2:
+            return _between(maps[0], maps[1], self._first_share(logits))
+        c = self.select.out_channels // n
+        weights = logits.reshape(-1, n, c, 1).softmax(1).reshape(-1, n * c, 1, 1).split(c, 1)
+        return functools.reduce(torch.add, [m * weight for m, weight in zip(maps, weights)])
+
+    def _first_share(self, logits: torch.Tensor) -> torch.Tensor:
+        """The first branch's weight of two: softmax is the sigmoid of their difference, (B, 2c or c, 1, 1)."""
+        if not self.merged:
+            first, second = logits.chunk(2, 1)
+            logits = first - second
+        return logits.sigmoid()
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Has `select` compute the difference of two branches, in place of both."""
+        if self.merged or len(self.branches) != 2:
+            return
+        select = self.select
+        select.out_channels //= 2
+        for name, parameter in list(select.named_parameters()):
+            first, second = parameter.chunk(2)
+            setattr(select, name, nn.Parameter(first - second, requires_grad=parameter.requires_grad))
+        self.merged = True
 
 
-def _mean(x: torch.Tensor) -> torch.Tensor:
-    """Global mean, (B, c, H, W) -> (B, c, 1, 1); summed in single precision, where half would overflow."""
-    if x.dtype is torch.float16:
-        return x.mean((2, 3), keepdim=True, dtype=torch.float32).half()
-    return x.mean((2, 3), keepdim=True)
+def _between(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """`share * first + (1 - share) * second`."""
+    if exporting():  # in exported graphs `lerp` is a comparison and a choice of two forms
+        return second + share * (first - second)
+    return torch.lerp(second, first, share)  # a third of the time, and nothing more to keep for the backward pass
 
 
 @register(like="Conv")
@@ -349,7 +373,7 @@ def own_name(key: str) -> str:
 
 
 _BASIC = {"unit": SKBasic, "width": 64}
-_BOTTLENECK = {"unit": partial(SKUnit, g=1, r=16, L=8, e=0.25, split=True)}
+_BOTTLENECK = {"unit": functools.partial(SKUnit, g=1, r=16, L=8, e=0.25, split=True)}
 
 # Figures: the paper's Tab. 2 (top-1 error 20.79 for SKNet-50); skresnet*: timm. sknet_50 is timm's skresnext50_32x4d.
 VARIANTS = {

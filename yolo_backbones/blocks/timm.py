@@ -22,7 +22,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from .fold import fold_batch_norms
+from .merge import Mergeable
 from .pyramid import SimpleFeaturePyramid, source
+from .tracing import tracing
 
 # Ultralytics' default image, which a network that admits one size alone is built for where it can be.
 _IMGSZ = 640
@@ -121,7 +124,7 @@ class _Features(nn.Module):
         return [map.permute(0, 3, 1, 2) for map in maps] if self.channels_last else list(maps)
 
 
-class TimmFeatures(nn.Module):
+class TimmFeatures(Mergeable):
     """A timm network as a backbone: one map for each wanted stride.
 
     Of a network's own maps the last of a stride is taken, as it is. Strides that it lacks come from a
@@ -169,6 +172,8 @@ class TimmFeatures(nn.Module):
         self.name = name
         self.own_strides = tuple(map.pixels for map in own)
         self.own_channels = tuple(map.channels for map in own)
+        self.c1 = channels
+        self.merged = False
         last = strides == "last"
         if strides == "last":
             taken: tuple[Map, ...] = own[-1:]
@@ -190,18 +195,39 @@ class TimmFeatures(nn.Module):
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Finds the maps."""
         height, width = x.shape[-2:]
-        pixels, stride = self.patch
-        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        if self.imgsz is not None:
-            x = _resize(x, self.imgsz, self.imgsz)
-        elif pixels != stride:
-            x = _resize(x, height * pixels // stride, width * pixels // stride)
-        elif self.least is not None and not tracing and min(height, width) < self.least:
-            x = _resize(x, max(height, self.least), max(width, self.least))
-        found = self._traced(x) if tracing else self.features(x)
+        x = self._fit(x)
+        found = self._traced(x) if tracing() else self.features(x)
         if self.refit:
             found = [_resize(map, height // s, width // s) for map, s in zip(found, self.taken)]
         return self.pyramid(found)
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Merges parallel branches as timm has it (RepVGG, FastViT, ...), and BatchNorm into convolutions."""
+        if self.merged:
+            return
+        from timm.utils import reparameterize_model
+
+        weight = next(self.features.parameters())
+        dtype, device = weight.dtype, weight.device
+        self.features.float()  # timm's merged layers are not all built in the network's precision, or on its device
+        reparameterize_model(self.features, inplace=True)
+        self.features.to(device)
+        fold_batch_norms(self.features, self._fit(torch.empty(1, self.c1, *_ODD, device="meta")))
+        self.features.to(dtype).train(self.training)
+        self.merged = True
+
+    def _fit(self, x: torch.Tensor) -> torch.Tensor:
+        """Scales the image to a size that the network admits."""
+        height, width = x.shape[-2:]
+        pixels, stride = self.patch
+        if self.imgsz is not None:
+            return _resize(x, self.imgsz, self.imgsz)
+        if pixels != stride:
+            return _resize(x, height * pixels // stride, width * pixels // stride)
+        if self.least is not None and not tracing() and min(height, width) < self.least:
+            return _resize(x, max(height, self.least), max(width, self.least))
+        return x
 
     def _traced(self, x: torch.Tensor) -> list[torch.Tensor]:
         with warnings.catch_warnings(), _Traceable():

@@ -1,0 +1,97 @@
+"""A process that works for the benchmark, and may die without harm to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+# Idle threads must sleep: other models are timed on the same cores. Ultralytics would set OMP_NUM_THREADS to 1.
+_QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+_LONGEST_REASON = 500
+
+
+class WorkerError(Exception):
+    """The worker failed or died, and has ended; the message is the reason."""
+
+
+class Worker:
+    """A process that is asked and answers, by a line of JSON each.
+
+    Args:
+        role: the module of `yolo_backbones.bench.worker` that the process runs.
+        threads: for its arithmetic.
+    """
+
+    def __init__(self, role: str, threads: int) -> None:
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # see close()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "yolo_backbones.bench.worker", role],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            encoding="utf-8",
+            env={**os.environ, **_QUIET, "OMP_NUM_THREADS": str(threads)},
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends the workers
+        )
+
+    def ask(self, action: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Has the worker do something, and waits for its answer.
+
+        Raises:
+            WorkerError: there is none, since it failed or died.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps([action, arguments]) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            reason = self._last_words()
+            self.close()
+            raise WorkerError(reason)
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            self.close()
+            raise WorkerError(_short(answer["error"]))
+        return answer
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        if code == -getattr(signal, "SIGKILL", 9):
+            return "killed (SIGKILL), as happens where memory runs out"
+        how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended by itself with exit code {code}"
+        self._log.seek(0)
+        said = [line for line in self._log if line.strip()]
+        return _short(f"{how}: {said[-1]}" if said else how)
+
+    def close(self) -> None:
+        """Ends the process, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):  # what was written and never read
+                stream.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _short(reason: str) -> str:
+    reason = " ".join(reason.split())
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 3]}..."

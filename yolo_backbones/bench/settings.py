@@ -1,0 +1,94 @@
+"""What a benchmark does to every model alike."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+# What each backend needs beside the package's own dependencies. OpenVINO reads the ONNX file as well.
+BACKENDS: dict[str, tuple[str, ...]] = {
+    "torch": (),
+    "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("onnx", "openvino"),
+}
+MODEL_SUFFIXES = {".pt", ".yaml", ".yml"}
+
+_COARSEST_STRIDE = 32
+
+
+def cores() -> int:
+    """The physical cores that this process may use."""
+    physical = psutil.cpu_count(logical=False) or 1
+    return min(physical, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else physical
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How models are run. Two figures can be compared where these are the same.
+
+    Args:
+        imgsz: height and width of the image, in pixels.
+        batch: images in one forward.
+        device: `cpu`, or the number of a GPU.
+        threads: of each backend, on the CPU.
+        repeats: forwards that count.
+        warmup: forwards before them, right after loading.
+        before_fuse: whether torch also runs the model as it is trained.
+        simplify: whether the ONNX graph goes through onnxslim, as `yolo export` has it.
+
+    Raises:
+        ValueError: one of them is out of its range.
+    """
+
+    imgsz: int = 640
+    batch: int = 1
+    device: str = "cpu"
+    threads: int = field(default_factory=cores)
+    repeats: int = 20
+    warmup: int = 2
+    before_fuse: bool = True
+    simplify: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("imgsz", "batch", "threads", "repeats", "warmup"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is less than 1; take at least 1")
+        if self.imgsz % _COARSEST_STRIDE:
+            near = max(1, round(self.imgsz / _COARSEST_STRIDE)) * _COARSEST_STRIDE
+            raise ValueError(
+                f"imgsz={self.imgsz} is no multiple of {_COARSEST_STRIDE}, a detector's stride; take {near}"
+            )
+        if not re.fullmatch(r"cpu|\d+", self.device):
+            raise ValueError(f"device={self.device!r} is neither cpu nor the number of one GPU; take cpu or 0")
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether models run on the CPU."""
+        return self.device == "cpu"
+
+
+def check(models: Sequence[str], backends: Sequence[str], settings: Settings) -> None:
+    """Finds what would make every row fail, before anything runs.
+
+    Raises:
+        ImportError: a package that a backend needs is missing.
+        ValueError: a model is neither a config nor a checkpoint, or a backend is unknown or cannot use the device.
+    """
+    for model in models:
+        if Path(model).suffix not in MODEL_SUFFIXES:
+            raise ValueError(f"{model} is neither a model's config nor a checkpoint; name a .yaml or a .pt")
+    for backend in backends:
+        if backend not in BACKENDS:
+            raise ValueError(f"{backend!r} is no backend; choose among {', '.join(BACKENDS)}")
+        if backend == "openvino" and not settings.on_cpu:
+            raise ValueError(f"openvino runs on the CPU, not on device {settings.device}; leave it out or take cpu")
+        needed = (*BACKENDS[backend], *(["onnxslim"] if settings.simplify and backend != "torch" else []))
+        missing = [package for package in needed if importlib.util.find_spec(package) is None]
+        if missing:
+            raise ImportError(f"{backend} needs {' and '.join(missing)}; pip install {' '.join(missing)}")

@@ -1,0 +1,40 @@
+"""How much memory this process holds, and held at most."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+
+import psutil
+
+
+def resident() -> int:
+    """Bytes now."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def reset_peak() -> None:
+    """Lets the peak start from here, which only Linux can do."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> int:
+    """Bytes at most, since the last reset or, where there is none, since the process began."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    # Not getrusage on Linux: its figure outlives exec, so it starts at what the parent held.
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    if found:
+        return int(found[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def available() -> int:
+    """Bytes that could still be had on this machine."""
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,73 @@
+"""Builds models: counts, exports and validates them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.utils.torch_utils import get_flops
+
+
+def build(model: str) -> nn.Module:
+    """The network behind a config or a checkpoint, in evaluation mode and single precision."""
+    network: nn.Module = YOLO(model).model
+    return network.float().eval().requires_grad_(False)
+
+
+def fused(network: Any) -> nn.Module:
+    """The network as it is deployed; the one given is changed."""
+    return network.fuse(verbose=False)
+
+
+def describe(network: nn.Module, imgsz: int) -> dict[str, Any]:
+    """Parameters, and GFLOPs of one image; None where Ultralytics cannot count them."""
+    return {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "gflops": get_flops(network, imgsz) or None,
+    }
+
+
+def cuda_device(device: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: there is no such GPU.
+    """
+    if device == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if int(device) >= count:
+        raise ValueError(f"device={device}, and torch {torch.__version__} finds {count} CUDA GPUs; take --device cpu")
+    return torch.device("cuda", int(device))
+
+
+class Worker:
+    """Does what is not timed."""
+
+    def check_device(self, device: str) -> dict[str, Any]:
+        """Fails where there is no such device."""
+        return {"device": str(cuda_device(device))}
+
+    def export(self, model: str, file: str, imgsz: int, batch: int, simplify: bool) -> dict[str, Any]:
+        """Writes the fused model's ONNX file, and describes the model."""
+        yolo = YOLO(model)
+        # Ultralytics writes beside this file; otherwise it would beside the user's checkpoint.
+        yolo.model.pt_path = str(Path(file).with_suffix(".pt"))
+        yolo.export(format="onnx", imgsz=imgsz, batch=batch, simplify=simplify)
+        if not Path(file).exists():
+            raise ValueError(f"{model}: Ultralytics did not write {file}; try `yolo export model={model} format=onnx`")
+        return describe(fused(yolo.model), imgsz)
+
+    def validate(self, model: str, data: str, imgsz: int, device: str) -> dict[str, Any]:
+        """The mAP50-95 of the boxes, of the fused model."""
+        with tempfile.TemporaryDirectory() as folder:
+            metrics = YOLO(model).val(
+                data=data, imgsz=imgsz, device=device, plots=False, verbose=False, project=folder, name="val"
+            )
+        if "metrics/mAP50-95(B)" not in metrics.results_dict:
+            raise ValueError(f"{model} finds no boxes, so it has no mAP; leave out --data")
+        return {"map50_95": float(metrics.results_dict["metrics/mAP50-95(B)"])}
