@@ -57,7 +57,7 @@ def race(
         with _Group(backend, settings) as group:
             group.load(reference, sources[reference])
             advance(f"{backend}: {reference}")
-            while waiting and group.has_room():
+            while waiting and (len(group.running) < 2 or group.has_room()):
                 model = waiting.pop(0)
                 group.load(model, sources[model])
                 advance(f"{backend}: {model}")
