@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", help="those whose name holds one of these words")
     parser.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
     parser.add_argument("--batch", type=int, default=2, help="images, in training")
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--out", type=Path, help="folder; results/ by default, runs/benchmarks/ with other options")
     args = parser.parse_args()
     device, out = device_of(args.device), folder(parser, args)

@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--imgsz", type=int, default=320)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--compile", action="store_true", help="time compiled steps too")
     parser.add_argument("--out", type=Path, help="folder; results/ by default, runs/benchmarks/ with other options")
     args = parser.parse_args()

@@ -38,7 +38,8 @@ def measured(run_cli, checkpoint, coco8, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     before = {file: file.stat().st_mtime_ns for file in checkpoint.parent.iterdir()}
     options = ["--imgsz", 64, "--repeats", 3, "--threads", 1, "--backend", "torch,onnx", "--data", coco8]
-    done = run_cli([*COMMAND, STOCK, checkpoint, *map(str, options), "--out", "kept"], cwd=folder)
+    # Elsewhere a terminal's width may be in the environment; without one, lines are whole.
+    done = run_cli([*COMMAND, STOCK, checkpoint, *map(str, options), "--out", "kept"], folder, {"COLUMNS": ""})
     assert {file: file.stat().st_mtime_ns for file in checkpoint.parent.iterdir()} == before
     assert [file.name for file in folder.iterdir()] == ["kept"]
     return done.stdout, folder / "kept"
@@ -182,8 +183,10 @@ class Pretender:
 
     def __init__(self, role, threads):
         self.role = role
+        self.ended = False
 
     def ask(self, action, arguments):
+        assert not self.ended, "a worker that failed has ended"
         model = arguments.get("model", self.__dict__.get("model"))
         self.model = model
         Pretender.asked.append((self.role, action, model))
@@ -195,6 +198,7 @@ class Pretender:
         if action == "validate":
             return {"map50_95": 0.5}
         if "broken" in model:
+            self.ended = True
             raise process.WorkerError("broken")
         return {"hardware": "pretended", "memory": 2**20, "held": 1, "available": Pretender.available, "parameters": 1}
 
@@ -286,13 +290,13 @@ def test_every_round_has_each_model_once_in_an_order_of_its_own(pretend):
 
 
 def test_what_cannot_be_exported_still_runs_in_torch(pretend, tmp_path):
-    _, rows = pretend("a-2.yaml", "broken.yaml", backends=("torch", "onnx"))
+    _, rows = pretend("a-2.yaml", "broken.yaml", "b-1.yaml", backends=("torch", "onnx"))
     assert rows["broken.yaml"].error == "broken"
     exported = [(role, model) for role, action, model in Pretender.asked if action == "export"]
-    assert exported == [("network", "a-2.yaml"), ("network", "broken.yaml")]
+    assert exported == [("network", model) for model in ("a-2.yaml", "broken.yaml", "b-1.yaml")]
     assert ("torch", "load", "broken.yaml") in Pretender.asked
     assert not any(role == "onnx" and model == "broken.yaml" for role, _, model in Pretender.asked)
-    assert rows_of(tmp_path)["a-2.yaml", "onnx"]["rounds"] == 3
+    assert all(rows_of(tmp_path)[model, "onnx"]["rounds"] == 3 for model in ("a-2.yaml", "b-1.yaml"))
 
 
 def test_a_checkpoint_is_validated_once_for_each_data_set(pretend, tmp_path):

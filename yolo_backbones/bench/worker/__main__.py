@@ -18,6 +18,7 @@ def main() -> None:
     """Works until the benchmark closes the pipe."""
     # Ultralytics and the backends print to stdout, which is the benchmark's.
     pipe = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     def answer(content: dict[str, Any]) -> None:
         print(json.dumps(content), file=pipe, flush=True)
