@@ -201,8 +201,11 @@ class Network(Mergeable):
     def merge(self) -> None:
         """Moves as much of the image's normalisation as is exact into the first convolution."""
         if self.mean is not None and self.std is not None:
-            image = self.mean.new_empty(1, self.mean.shape[1], _PROBE, _PROBE)
-            self.mean, self.std = fold_normalisation(self.body, self.mean, self.std, image)
+            image = torch.empty(1, self.mean.shape[1], _PROBE, _PROBE, device="meta")
+            net: nn.Module = self.body
+            if isinstance(self.body, TimmFeatures):  # behind resizing, which commutes with it
+                net, image = self.body.features, self.body.fit(image)
+            self.mean, self.std = fold_normalisation(net, self.mean, self.std, image)
 
 
 def _check(name: Any, c2: Any, options: Any) -> None:

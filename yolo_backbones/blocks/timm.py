@@ -195,7 +195,7 @@ class TimmFeatures(Mergeable):
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Finds the maps."""
         height, width = x.shape[-2:]
-        x = self._fit(x)
+        x = self.fit(x)
         found = self._traced(x) if tracing() else self.features(x)
         if self.refit:
             found = [_resize(map, height // s, width // s) for map, s in zip(found, self.taken)]
@@ -213,11 +213,11 @@ class TimmFeatures(Mergeable):
         self.features.float()  # timm's merged layers are not all built in the network's precision, or on its device
         reparameterize_model(self.features, inplace=True)
         self.features.to(device)
-        fold_batch_norms(self.features, self._fit(torch.empty(1, self.c1, *_ODD, device="meta")))
+        fold_batch_norms(self.features, self.fit(torch.empty(1, self.c1, *_ODD, device="meta")))
         self.features.to(dtype).train(self.training)
         self.merged = True
 
-    def _fit(self, x: torch.Tensor) -> torch.Tensor:
+    def fit(self, x: torch.Tensor) -> torch.Tensor:
         """Scales the image to a size that the network admits."""
         height, width = x.shape[-2:]
         pixels, stride = self.patch
