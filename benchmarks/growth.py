@@ -14,16 +14,9 @@ import argparse
 from pathlib import Path
 
 import torch
-from measure import device_of, folder, hardware, race, ratios, shown, spread, write_csv
+from measure import MODELS, device_of, folder, hardware, race, ratios, shown, spread, write_csv
 from ultralytics.nn.tasks import DetectionModel
 
-MODELS = [
-    "yolov8n.yaml",
-    "yolov8n-starnet.yaml",
-    "yolov8n-fasternet.yaml",
-    "yolov8n-vanillanet.yaml",
-    "yolov8n-skconv.yaml",
-]
 SIZES = (160, 320, 640, 960, 1280)
 BATCHES = (1, 2, 4, 8, 16, 32)
 

@@ -20,17 +20,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-STOCK = "yolov8n.yaml"
-FAMILIES = ["yolov8n-starnet.yaml", "yolov8n-fasternet.yaml", "yolov8n-vanillanet.yaml", "yolov8n-skconv.yaml"]
+from measure import MODELS
+
 MAP50, MAP = "metrics/mAP50(B)", "metrics/mAP50-95(B)"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="data set YAML; train on a copy, label caches are written beside")
-    parser.add_argument(
-        "--models", nargs="+", default=[STOCK, *FAMILIES], help="the first is what the others are held to"
-    )
+    parser.add_argument("--models", nargs="+", default=MODELS, help="the first is what the others are held to")
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--imgsz", type=int, default=224)
     parser.add_argument("--batch", type=int, default=8)

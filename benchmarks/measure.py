@@ -18,6 +18,13 @@ import torch
 from yolo_backbones.bench.hardware import processor
 
 RESULTS = Path(__file__).parent / "results"
+MODELS = [
+    "yolov8n.yaml",
+    "yolov8n-starnet.yaml",
+    "yolov8n-fasternet.yaml",
+    "yolov8n-vanillanet.yaml",
+    "yolov8n-skconv.yaml",
+]
 
 # One measurement takes at least so many seconds: a shorter call is repeated within it.
 _LEAST = 0.005

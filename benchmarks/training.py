@@ -20,18 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measure import device_of, folder, hardware, peak_memory, race, ratios, shown, spread, write_csv
+from measure import MODELS, device_of, folder, hardware, peak_memory, race, ratios, shown, spread, write_csv
 from torch import nn
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
 
-MODELS = [
-    "yolov8n.yaml",
-    "yolov8n-starnet.yaml",
-    "yolov8n-fasternet.yaml",
-    "yolov8n-vanillanet.yaml",
-    "yolov8n-skconv.yaml",
-]
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _BACKBONE = slice(0, 10)
 _BOXES = 8  # an image

@@ -331,11 +331,14 @@ def _call_back(**functions: Callable[[Any], None]) -> None:
 
 def _deepen(trainer: Any) -> None:
     """Sets the slope of VanillaNet's deep training, in the model and in its average, which is what is saved."""
-    plan = DeepTraining.of(next(_configs_of(trainer.model), {}))
-    averaged = trainer.ema.ema if trainer.ema else None
-    for model in (trainer.model, averaged):
-        for pair in deep_convs(model) if model is not None else []:
-            pair.raise_slope(plan.slope(trainer.epoch, trainer.epochs))
+    slope = _plan(trainer).slope(trainer.epoch, trainer.epochs)
+    for model in (trainer.model, trainer.ema.ema) if trainer.ema else (trainer.model,):
+        for pair in deep_convs(model):
+            pair.raise_slope(slope)
+
+
+def _plan(trainer: Any) -> DeepTraining:
+    return DeepTraining.of(next(_configs_of(trainer.model), {}))
 
 
 def _announce(trainer: Any) -> None:
@@ -343,7 +346,7 @@ def _announce(trainer: Any) -> None:
     pairs = deep_convs(trainer.model)
     if not pairs:
         return
-    plan, total = DeepTraining.of(next(_configs_of(trainer.model), {})), trainer.epochs
+    plan, total = _plan(trainer), trainer.epochs
     slope = max(pairs[0].learned, plan.slope(trainer.start_epoch, total))
     if slope == 1:
         LOGGER.info("VanillaNet: slope 1, as after its deep training; pairs of convolutions merge at any time")

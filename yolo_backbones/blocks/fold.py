@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from .merge import scale_and_shift
 
@@ -37,16 +38,12 @@ class _Calls(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.noted.append(_Call(func.overloadpacket, args, list(_tensors((args, kwargs))), list(_tensors(result))))
+        self.noted.append(_Call(func.overloadpacket, args, _tensors((args, kwargs)), _tensors(result)))
         return result
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (list, tuple, Mapping)):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors(part)
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 class Entry(NamedTuple):
@@ -106,12 +103,10 @@ class Graph:
                 yield conv, name
 
     def entry(self) -> Entry | None:
-        """The convolution that alone reads the image, perhaps resized or padded with zeros; None if there is none."""
+        """The convolution that alone reads the image, perhaps padded with zeros; None if there is none."""
         x, padded = self._image, False
         while (call := self._sole_reader(x)) is not None:
-            if call.operation is torch.ops.aten.upsample_bilinear2d:
-                pass  # which commutes with what is done to each channel
-            elif call.operation is torch.ops.aten.constant_pad_nd and not any(call.args[2:]):
+            if call.operation is torch.ops.aten.constant_pad_nd and not any(call.args[2:]):
                 padded = padded or any(side > 0 for side in call.args[1])
             else:
                 name = self._convolution(call)
