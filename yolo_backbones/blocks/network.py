@@ -201,7 +201,7 @@ class Network(Mergeable):
     def merge(self) -> None:
         """Moves as much of the image's normalisation as is exact into the first convolution."""
         if self.mean is not None and self.std is not None:
-            image = torch.empty(1, self.mean.shape[1], _PROBE, _PROBE, device="meta")
+            image = self.mean.new_empty(1, self.mean.shape[1], _PROBE, _PROBE, device="meta")
             net: nn.Module = self.body
             if isinstance(self.body, TimmFeatures):  # behind resizing, which commutes with it
                 net, image = self.body.features, self.body.fit(image)
