@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 
 from yolo_backbones.bench.hardware import processor
+from yolo_backbones.bench.worker.memory import keep
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = [
@@ -118,7 +119,8 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
 
 
 def device_of(name: str) -> torch.device:
-    """`cpu`, or a GPU's number as the yolo command takes it."""
+    """`cpu`, or a GPU's number as the yolo command takes it; the process keeps its memory from here on."""
+    keep()
     return torch.device(f"cuda:{name}" if name.isdecimal() else name)
 
 

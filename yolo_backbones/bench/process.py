@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-# Idle threads must sleep: other models are timed on the same cores. Ultralytics would set OMP_NUM_THREADS to 1.
-_QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+# Threads that wait for the next operation spin, as by default, or a forward in torch would take nearly twice as long; but
+# not for longer than that, since other models are timed on the same cores: half a millisecond, or one for Intel's OpenMP,
+# where the defaults are 15 and 200.
+_QUIET = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 _LONGEST_REASON = 500
 
 

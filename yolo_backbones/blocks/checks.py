@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
+# In place where they can be: a map more is what costs, not the arithmetic. So a block hands no tensor that it, or its
+# caller, still needs to one of them.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": functools.partial(nn.ReLU, inplace=True),
+    "relu6": functools.partial(nn.ReLU6, inplace=True),
     "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "hardswish": nn.Hardswish,
+    "silu": functools.partial(nn.SiLU, inplace=True),
+    "hardswish": functools.partial(nn.Hardswish, inplace=True),
 }
 
 

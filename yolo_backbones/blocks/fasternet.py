@@ -144,7 +144,7 @@ class FasterBlock(nn.Module):
         y = self.mlp(self.spatial_mixing(x))
         if self.layer_scale is not None:
             y = y * self.layer_scale
-        return x + self.drop_path(y)
+        return self.drop_path(y).add_(x)
 
 
 @register(like="C2f")

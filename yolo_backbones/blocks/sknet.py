@@ -21,6 +21,7 @@ from ..registry import Variant, register
 from . import checks
 from .conv import ConvBN
 from .merge import Mergeable, scale_and_shift
+from .reuse import lerp
 from .tracing import exporting
 
 _FORMS = ("dilated", "plain")
@@ -119,9 +120,9 @@ class SKConv(Mergeable):
         self.split = split
         self.share = c_in
         self.branches = nn.ModuleList(
-            ConvBN(c_in, c2, 3 + 2 * i, s, g=g, act=nn.ReLU(), bias=True)
+            ConvBN(c_in, c2, 3 + 2 * i, s, g=g, act=nn.ReLU(inplace=True), bias=True)
             if plain
-            else ConvBN(c_in, c2, 3, s, g=g, d=1 + i, act=nn.ReLU())
+            else ConvBN(c_in, c2, 3, s, g=g, d=1 + i, act=nn.ReLU(inplace=True))
             for i in range(M)
         )
         self.squeeze = nn.Conv2d(c2, d, 1) if plain else _Squeeze(c2, d, act=nn.ReLU())
@@ -167,7 +168,7 @@ def _between(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor) -> 
     """`share * first + (1 - share) * second`."""
     if exporting():  # in exported graphs `lerp` is a comparison and a choice of two forms
         return second + share * (first - second)
-    return torch.lerp(second, first, share)  # a third of the time, and nothing more to keep for the backward pass
+    return lerp(second, first, share)
 
 
 @register(like="Conv")
@@ -213,16 +214,16 @@ class SKUnit(Mergeable):
         _check("SKUnit", c1, c2, s, M, g, r, L, form, split, e)
         plain = form == "plain"
         mid = int(c2 * e)
-        self.reduce = ConvBN(c1, mid, act=None if plain else nn.ReLU(), bias=plain)
+        self.reduce = ConvBN(c1, mid, act=None if plain else nn.ReLU(inplace=True), bias=plain)
         self.sk = SKConv(mid, mid, s, M, g, r, L, form, split)
         self.norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(mid) if plain else nn.Identity()
         self.expand = ConvBN(mid, c2, bias=plain)
         self.shortcut = ConvBN(c1, c2, s=s, bias=plain) if s > 1 or c1 != c2 else nn.Identity()
-        self.act = nn.Identity() if plain else nn.ReLU()
+        self.act = nn.Identity() if plain else nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the branch to the shortcut."""
-        return self.act(self.expand(self.norm(self.sk(self.reduce(x)))) + self.shortcut(x))
+        return self.act(self.expand(self.norm(self.sk(self.reduce(x)))).add_(self.shortcut(x)))
 
     @torch.no_grad()
     def merge(self) -> None:
@@ -307,11 +308,11 @@ class SKBasic(nn.Module):
         self.sk = SKConv(c1, c2, s, g=1, r=r, L=L, split=True)
         self.expand = ConvBN(c2, c2, 3)
         self.shortcut = ConvBN(c1, c2, s=s) if s > 1 or c1 != c2 else nn.Identity()
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the branch to the shortcut."""
-        return self.act(self.expand(self.sk(x)) + self.shortcut(x))
+        return self.act(self.expand(self.sk(x)).add_(self.shortcut(x)))
 
 
 class SKNet(nn.Module):
@@ -334,7 +335,7 @@ class SKNet(nn.Module):
         channels: int = 3,
     ) -> None:
         super().__init__()
-        self.stem = ConvBN(channels, 64, 7, 2, act=nn.ReLU())
+        self.stem = ConvBN(channels, 64, 7, 2, act=nn.ReLU(inplace=True))
         self.pool = nn.MaxPool2d(3, 2, 1)
         stages, c1 = [], 64
         for i, n in enumerate(depths):

@@ -20,6 +20,7 @@ from .conv import ConvBN
 from .drop import drop_path as _drop_path
 from .drop import linear_rates
 from .merge import Mergeable
+from .reuse import multiply
 
 # The product of two half-precision numbers overflows long before either does. One factor is scaled down and the next
 # convolution's weights up; a power of two changes no bit of the result.
@@ -124,18 +125,23 @@ class StarBlock(Mergeable):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the branch to `x`."""
-        y = self.dwconv(x)
-        gate, value = self.act(self.f1(y)), self.f2(y)
-        if gate.dtype is torch.float16 and not self.scaled:
-            y = self._project_half(gate, value)
-        else:
-            y = self.g(gate * value)
-        return x + self.drop_path(self.dwconv2(y))
+        y = self._star(self.dwconv(x))
+        y = self._project_scaled(y) if self._scales(y) else self.g(y)
+        return self.drop_path(self.dwconv2(y)).add_(x)
 
-    def _project_half(self, gate: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def _star(self, x: torch.Tensor) -> torch.Tensor:
+        gate, value = self.act(self.f1(x)), self.f2(x)
+        if self._scales(gate):
+            gate = gate / _HALF_SCALE
+        return multiply(gate, value)
+
+    def _scales(self, x: torch.Tensor) -> bool:
+        return x.dtype is torch.float16 and not self.scaled
+
+    def _project_scaled(self, x: torch.Tensor) -> torch.Tensor:
         conv = self.g.conv
-        weight, bias = conv.weight.to(gate.dtype), conv.bias if conv.bias is None else conv.bias.to(gate.dtype)
-        y = F.conv2d((gate / _HALF_SCALE) * value, weight * _HALF_SCALE, bias)
+        weight, bias = conv.weight.to(x.dtype), conv.bias if conv.bias is None else conv.bias.to(x.dtype)
+        y = F.conv2d(x, weight * _HALF_SCALE, bias)
         return self.g.bn(y) if hasattr(self.g, "bn") else y
 
     @torch.no_grad()

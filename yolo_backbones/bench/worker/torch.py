@@ -17,6 +17,7 @@ class Worker(Timed):
         self, model: str, imgsz: int, batch: int, device: str, threads: int, warmup: int, before_fuse: bool
     ) -> dict[str, Any]:
         """Builds the model and warms it up; says what it is and what it takes."""
+        memory.keep()
         where = network.cuda_device(device)
         fused = network.fused(network.build(model)).to(where)
         torch.set_num_threads(threads)  # after Ultralytics has had its say
