@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from ultralytics.nn.modules import Conv
 
+from .layout import channels_last
+
 
 class ConvBN(Conv):  # type: ignore[misc]  # Ultralytics' layers are untyped
     """Ultralytics' `Conv`, so that `model.fuse()` folds it, without an activation unless one is given.
@@ -40,3 +42,15 @@ class ConvBN(Conv):  # type: ignore[misc]  # Ultralytics' layers are untyped
         super().__init__(c1, c2, k, s, p, g, d, act if act is not None else False)
         if bias:
             self.conv.bias = nn.Parameter(torch.zeros(c2))
+
+
+class EntryConvBN(ConvBN):
+    """The same as a row of its own, at which a map may come in from other layers, and in their order in memory."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolves, normalises and activates."""
+        return super().forward(channels_last(x))
+
+    def forward_fuse(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolves and activates, after `model.fuse()`."""
+        return super().forward_fuse(channels_last(x))

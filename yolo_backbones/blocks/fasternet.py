@@ -16,16 +16,17 @@ from torch import nn
 
 from ..registry import Variant, register
 from . import checks
-from .conv import ConvBN
+from .conv import ConvBN, EntryConvBN
 from .drop import drop_path as _drop_path
 from .drop import linear_rates
+from .layout import channels_last
 from .tracing import exporting
 
 _FORMS = ("split_cat", "slicing")
 
 
 @register(like="Conv")
-class FasterEmbed(ConvBN):
+class FasterEmbed(EntryConvBN):
     """Embedding: a convolution whose kernel is its stride, and BatchNorm (paper, Fig. 4).
 
     Shape:
@@ -49,7 +50,7 @@ class FasterEmbed(ConvBN):
 
 
 @register(like="Conv")
-class FasterMerge(ConvBN):
+class FasterMerge(EntryConvBN):
     """Merging: halves the resolution between two stages (paper, Fig. 4).
 
     Shape:
@@ -201,7 +202,7 @@ class FasterStage(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Runs the blocks."""
-        return self.blocks(self.proj(x))
+        return self.blocks(self.proj(channels_last(x)))
 
 
 class FasterNet(nn.Module):

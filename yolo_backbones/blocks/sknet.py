@@ -20,6 +20,7 @@ from torch import nn
 from ..registry import Variant, register
 from . import checks
 from .conv import ConvBN
+from .layout import channels_last
 from .merge import Mergeable, scale_and_shift
 from .reuse import lerp
 from .tracing import exporting
@@ -168,6 +169,8 @@ def _between(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor) -> 
     """`share * first + (1 - share) * second`."""
     if exporting():  # in exported graphs `lerp` is a comparison and a choice of two forms
         return second + share * (first - second)
+    if share.requires_grad:  # the backward pass keeps no further map, and takes the branches one after the other
+        return share * first + (1 - share) * second
     return lerp(second, first, share)
 
 
@@ -223,6 +226,7 @@ class SKUnit(Mergeable):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the branch to the shortcut."""
+        x = channels_last(x)
         return self.act(self.expand(self.norm(self.sk(self.reduce(x)))).add_(self.shortcut(x)))
 
     @torch.no_grad()
@@ -312,6 +316,7 @@ class SKBasic(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the branch to the shortcut."""
+        x = channels_last(x)
         return self.act(self.expand(self.sk(x)).add_(self.shortcut(x)))
 
 
@@ -351,7 +356,7 @@ class SKNet(nn.Module):
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(B, channels, H, W) -> the four stages' maps, at strides 4, 8, 16 and 32."""
-        x = self.pool(self.stem(x))
+        x = self.pool(self.stem(channels_last(x)))
         return [x := stage(x) for stage in self.stages]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

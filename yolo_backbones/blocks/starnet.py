@@ -16,9 +16,10 @@ from torch import nn
 
 from ..registry import Variant, register
 from . import checks
-from .conv import ConvBN
+from .conv import ConvBN, EntryConvBN
 from .drop import drop_path as _drop_path
 from .drop import linear_rates
+from .layout import channels_last
 from .merge import Mergeable
 from .reuse import multiply
 
@@ -28,7 +29,7 @@ _HALF_SCALE = 8
 
 
 @register(like="Conv")
-class StarStem(ConvBN):
+class StarStem(EntryConvBN):
     """3x3 convolution of stride 2, BatchNorm, ReLU6 (paper, Fig. 3).
 
     Shape:
@@ -56,7 +57,7 @@ class StarStem(ConvBN):
 
 
 @register(like="Conv")
-class StarDown(ConvBN):
+class StarDown(EntryConvBN):
     """3x3 convolution of stride 2 and BatchNorm, between two stages (paper, Fig. 3).
 
     Shape:
@@ -200,7 +201,7 @@ class StarStage(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Runs the blocks."""
-        return self.blocks(self.proj(x))
+        return self.blocks(self.proj(channels_last(x)))
 
 
 class StarNet(nn.Module):

@@ -6,7 +6,6 @@ Differs from the paper: the series activation starts as a ReLU, see `SeriesActiv
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -21,8 +20,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ..registry import Variant, register
 from . import checks
 from .conv import ConvBN
+from .layout import channels_last
 from .merge import Mergeable
-from .tracing import exporting
 
 # How exactly a state dict tells a slope: in millionths. It has to be a whole number, since the exponential moving
 # average of a model averages whatever is not.
@@ -111,30 +110,6 @@ class SeriesActivation(nn.Module):
         return self.series(F.relu(x, inplace=True))
 
 
-class Pool(nn.MaxPool2d):
-    """Max pooling over squares that do not overlap.
-
-    Shape:
-        (B, c, H, W) -> (B, c, H/s, W/s), rounded down
-
-    Args:
-        s: side of the squares.
-    """
-
-    def __init__(self, s: int) -> None:
-        super().__init__(s)
-        self.side = s
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pools."""
-        if self.training or exporting() or not x.is_cpu or not x.is_contiguous():
-            return super().forward(x)
-        # A tenth of the time, since torch's own pooling goes pixel by pixel there, and row by row here.
-        height, width = (size // self.side * self.side for size in x.shape[2:])
-        x = functools.reduce(torch.maximum, [x[:, :, i : height : self.side] for i in range(self.side)])
-        return functools.reduce(torch.maximum, [x[..., i : width : self.side] for i in range(self.side)])
-
-
 class DeepConv(Mergeable):
     """Two convolutions, the second 1x1, with `leaky_relu(x, slope)` between them (paper, Sec. 3.1).
 
@@ -187,7 +162,7 @@ class DeepConv(Mergeable):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolves twice, or once after merging."""
-        x = self.conv1(x)
+        x = self.conv1(channels_last(x))
         if self.merged:
             return x
         return self.conv2(x if self._slope == 1 else F.leaky_relu(x, self._slope, inplace=True))
@@ -301,7 +276,7 @@ class VanillaBlock(nn.Module):
                 "size, so its stride is none that a detector can decode; use s=2. It serves classification alone"
             )
         self.convs = DeepConv(ConvBN(c1, c1, bias=bias), ConvBN(c1, c2, bias=bias))
-        self.pool: nn.Module = Pool(s) if s > 1 else nn.Identity()
+        self.pool: nn.Module = nn.MaxPool2d(s) if s > 1 else nn.Identity()
         self.act = SeriesActivation(c2, act_num)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
