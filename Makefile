@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Every export format: gigabytes, and older releases of what the others share.
 EXPORTS := $(VENV)-exports
-# Those that need neither arguments nor training.
-BENCHMARKS := benchmarks/startup.py benchmarks/models.py benchmarks/reference.py benchmarks/training.py benchmarks/growth.py \
-    benchmarks/roofline.py
+# Those that need neither arguments nor training; the last writes what the others found into the documents.
+BENCHMARKS := benchmarks/models.py benchmarks/reference.py benchmarks/training.py benchmarks/growth.py benchmarks/roofline.py \
+    benchmarks/report.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test exports check format bench clean
@@ -49,7 +49,7 @@ format: $(READY) ## put the code into the format that check wants
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
-bench: $(READY) ## print the figures that take minutes, not hours
+bench: $(READY) ## measure the figures of README's performance section, and write them into it
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
 
 clean: ## remove the environments and what tools left behind

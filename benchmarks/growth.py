@@ -42,7 +42,7 @@ def main() -> None:
         cells = "".join(f"{shown(row, 'ratio'):>20}" for row in new[1:])
         print(f"{imgsz:6} {batch:5} {new[0]['ms']:10.1f}{cells}", flush=True)
         rows += new
-    write_csv(out / f"growth-{device.type}.csv", rows)
+    write_csv(out / f"growth-{device.type}.csv", rows, hardware(device))
     plot(rows, args.imgsz, hardware(device), out / f"growth-{device.type}.png")
 
 

@@ -126,9 +126,14 @@ def device_of(name: str) -> torch.device:
 
 def hardware(device: torch.device) -> str:
     """What the figures below were measured on."""
-    unit = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} threads"
-    return f"{unit}{threads}, torch {torch.__version__}"
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    return f"{cpu(torch.get_num_threads())}, torch {torch.__version__}"
+
+
+def cpu(threads: int) -> str:
+    """The processor, its widest vector instructions, and how many threads of it were used."""
+    return f"{processor()} ({torch.backends.cpu.get_cpu_capability()}), {threads} threads"
 
 
 def folder(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path:
@@ -139,9 +144,9 @@ def folder(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path:
     return RESULTS if whole else Path("runs/benchmarks")
 
 
-def write_csv(file: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Writes a table whose columns are the first row's keys, and says where."""
-    rows = list(rows)
+def write_csv(file: Path, rows: Iterable[Mapping[str, object]], machine: str) -> None:
+    """Writes a table whose columns are the first row's keys and the machine, and says where."""
+    rows = [{**row, "machine": machine} for row in rows]
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "w", newline="") as out:
         writer = csv.DictWriter(out, rows[0])

@@ -15,17 +15,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from measure import RESULTS, cpu, write_csv
 from rich.console import Console
 
 from yolo_backbones import configs
 from yolo_backbones.bench import BACKENDS, Row, Settings, cores, hardware, measure
-from yolo_backbones.bench.results import as_csv
 from yolo_backbones.bench.table import complaints, table
 
 FAMILIES = [path.name for path in sorted(configs.CFG.glob("yolov8-*.yaml"))]
 MODELS = ["yolov8.yaml", *FAMILIES, "yolo11.yaml", "yolo26.yaml"]
 REPEATS = {"n": 25, "s": 12, "m": 5, "l": 3, "x": 3}  # a forward at x takes thirty times one at n
-RESULTS = Path(__file__).parent / "results" / "models.csv"
+COLUMNS = ("model", "backend", "parameters", "gflops", "median_ms", "quartile1_ms", "quartile3_ms", "ratio",
+    "ratio_quartile1", "ratio_quartile3", "memory_mb", "rounds", "error")  # fmt: skip
 
 
 def main() -> None:
@@ -60,9 +61,12 @@ def main() -> None:
         rows += found
     print_ratios(rows, args.models, scales, backends)
     whole = (args.models, scales, backends) == (MODELS, list(REPEATS), list(BACKENDS))
-    file = RESULTS if whole else args.out / "models.csv"
-    file.write_text(as_csv(rows), encoding="utf-8")
-    print(file)
+    found = [{name: getattr(row, name) for name in COLUMNS} for row in rows]
+    described = hardware.describe()
+    versions = ", ".join(
+        f"{name} {described[name]}" for name in ("torch", "onnxruntime", "openvino") if name in described
+    )
+    write_csv((RESULTS if whole else args.out) / "models.csv", found, f"{cpu(args.threads)}, {versions}")
 
 
 def scaled(model: str, scale: str) -> str:

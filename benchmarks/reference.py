@@ -57,7 +57,7 @@ def main() -> None:
                 f" {row['training_ms']:12.2f} {shown(row, 'training'):>18} {row['training_memory']:7.2f}",
                 flush=True,
             )
-    write_csv(out / f"reference-{device.type}.csv", rows)
+    write_csv(out / f"reference-{device.type}.csv", rows, hardware(device))
 
 
 @torch.inference_mode()

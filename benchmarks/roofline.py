@@ -88,7 +88,7 @@ def main() -> None:
                 f" {row['by_memory']:10.0%} {row['ms']:8.2f} {row['of_bound']:9.1f}",
                 flush=True,
             )
-    write_csv(out / f"roofline-{device.type}.csv", rows)
+    write_csv(out / f"roofline-{device.type}.csv", rows, hardware(device))
 
 
 @torch.no_grad()  # inference mode hides convolutions from the counter

@@ -52,7 +52,7 @@ def main() -> None:
     for compiled in (False, True) if args.compile else (False,):
         for layout in LAYOUTS:
             rows += steps(args.models, layout, compiled, args.imgsz, args.batch, args.repeats, device)
-    write_csv(out / f"training-{device.type}.csv", rows)
+    write_csv(out / f"training-{device.type}.csv", rows, hardware(device))
 
     print(f"\n{'model':20} {'graph breaks':>12} {'backbone traced again':>22}")
     traces = []
@@ -60,7 +60,7 @@ def main() -> None:
         row = {"model": Path(name).stem, "graph_breaks": breaks(name), "traced_again": traced_again(name)}
         traces.append(row)
         print(f"{row['model']:20} {row['graph_breaks']:12} {row['traced_again']:22}", flush=True)
-    write_csv(out / "compile.csv", traces)
+    write_csv(out / "compile.csv", traces, hardware(device))
 
 
 def steps(

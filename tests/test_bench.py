@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from conftest import script
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.utils import ROOT as ULTRALYTICS
@@ -145,6 +144,20 @@ def test_a_worker_that_dies_in_the_middle_of_a_race_leaves_it(tmp_path, monkeypa
     assert "SIGKILL" in next(row.error for row in rows if not row.rounds)
 
 
+def test_a_model_that_hangs_loses_only_its_row(tmp_path, monkeypatch):
+    block = BLOCK.format(name="Hanging", death="time.sleep(600)")
+    imports = "import time\nfrom torch import nn\nfrom yolo_backbones import register\n"
+    (tmp_path / "hanging.py").write_text(imports + block)
+    monkeypatch.setenv("YOLO_BACKBONES_BLOCKS", str(tmp_path / "hanging.py"))
+    config = yaml.safe_load((ULTRALYTICS / "cfg" / "models" / "v8" / "yolov8.yaml").read_text())
+    config["backbone"][0][2] = "Hanging"
+    model = tmp_path / "yolov8n-hanging.yaml"
+    model.write_text(yaml.safe_dump(config))
+    well, hung = measure([STOCK, str(model)], ["torch"], QUICK, tmp_path / "out", limit=40)
+    assert (well.rounds, well.error) == (3, "")
+    assert (hung.rounds, hung.error) == (0, "no answer within 40 s; --time-limit gives it longer")
+
+
 def test_a_gpu_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"device=99, and torch .* finds .* take --device cpu"):
         measure([STOCK], ["torch"], Settings(device="99"), tmp_path)
@@ -181,7 +194,7 @@ class Pretender:
     available = 10**12
     interrupt_at = None
 
-    def __init__(self, role, threads):
+    def __init__(self, role, threads, limit=None):
         self.role = role
         self.ended = False
 
@@ -193,7 +206,7 @@ class Pretender:
         if action == "run":
             if sum(done == "run" for _, done, _ in Pretender.asked) == Pretender.interrupt_at:
                 raise KeyboardInterrupt
-            named = re.search(r"-(\d+)", model)
+            named = re.search(r"-(\d+)", os.path.basename(model))
             return {"seconds": float(named[1] if named else 1)}
         if action == "validate":
             return {"map50_95": 0.5}
@@ -329,6 +342,12 @@ def test_figures_of_other_conditions_are_not_mixed(pretend, models, settings, sa
     assert set(pretend(*models, settings=settings, fresh=True)[1]) == {*models}
 
 
+def test_failures_alone_hold_to_no_conditions(pretend):
+    assert pretend("broken.yaml", settings=SMALL)[1]["broken.yaml"].error == "broken"
+    _, rows = pretend("a-2.yaml", settings=replace(SMALL, imgsz=96))
+    assert rows["a-2.yaml"].rounds == 3
+
+
 def test_a_spoilt_file_is_not_overwritten(pretend, tmp_path):
     (tmp_path / "bench.json").write_text("{")
     with pytest.raises(ValueError, match=r"bench.json cannot be continued"):
@@ -391,14 +410,3 @@ def test_a_missing_package_is_named_with_its_command(tmp_path, monkeypatch, back
 )
 def test_pareto_front(points, highest, front):
     assert plot.pareto_front(points, highest) == front
-
-
-# benchmarks/models.py
-
-
-def test_models_are_compared_at_the_letter_that_was_asked_for():
-    models = script("models")
-    assert {"yolov8.yaml", "yolo11.yaml", "yolo26.yaml", "yolov8-starnet.yaml"} < {*models.MODELS}
-    assert models.scaled("yolov8-starnet.yaml", "m") == "yolov8m-starnet.yaml"
-    assert models.scaled("yolo11.yaml", "x") == "yolo11x.yaml"
-    assert models.scaled("my/yolov8.yaml", "s") == "my/yolov8s.yaml"

@@ -57,3 +57,11 @@ def test_a_table_of_other_options_leaves_the_kept_one_alone(tmp_path: Path) -> N
     assert chosen() == chosen("--device", "0") == measure.RESULTS
     assert chosen("--repeats", "2") != measure.RESULTS
     assert chosen("--out", str(tmp_path)) == tmp_path
+
+
+def test_models_are_compared_at_the_letter_that_was_asked_for():
+    models = script("models")
+    assert {"yolov8.yaml", "yolo11.yaml", "yolo26.yaml", "yolov8-starnet.yaml"} < {*models.MODELS}
+    assert models.scaled("yolov8-starnet.yaml", "m") == "yolov8m-starnet.yaml"
+    assert models.scaled("yolo11.yaml", "x") == "yolo11x.yaml"
+    assert models.scaled("my/yolov8.yaml", "s") == "my/yolov8s.yaml"

@@ -81,6 +81,65 @@ def test_every_parameter_gets_a_gradient(block, args, image):
 
 
 @pytest.mark.parametrize(("block", "args"), CASES)
+def test_gradients_are_those_of_finite_differences(block, args):
+    """Blocks write into maps of their own; one that the backward pass still needs would spoil it."""
+    model = build(block, args).double()
+    x = torch.randn(2, args[0], 8, 8, dtype=torch.double, requires_grad=True)
+    names, parameters = zip(*model.named_parameters())
+
+    def forward(x, *parameters):
+        return torch.func.functional_call(model, dict(zip(names, parameters)), (x,))
+
+    assert torch.autograd.gradcheck(forward, (x, *parameters), fast_mode=True, atol=1e-4)
+
+
+@pytest.mark.parametrize(("block", "args"), CASES)
+def test_without_gradients_the_output_is_the_same(block, args, image):
+    model = build(block, args).eval()
+    randomise_batch_norm(model)
+    x = image(args[0])
+    expected = model(x)
+    assert expected.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), expected.detach())
+
+
+@pytest.mark.parametrize(("block", "args"), CASES)
+def test_the_order_in_memory_changes_no_value(block, args, image):
+    """Of the output and of the gradients; and a traced model does not meddle with it."""
+    model = build(block, args)
+    x = image(args[0])
+    found = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        given = x.to(memory_format=order, copy=True).requires_grad_()
+        model.zero_grad()
+        y = model(given)
+        (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+        found.append([y.detach(), given.grad, *(p.grad.clone() for p in model.parameters())])
+    for one, other in zip(*found):
+        # By the norm: rounding decides on which side of a ReLU's edge a value stands.
+        assert (one - other).norm() < 1e-3 * one.norm()
+    traced = torch.jit.trace(model.eval(), x, check_trace=False)
+    assert "aten::contiguous" not in {node.kind() for node in traced.inlined_graph.nodes()}
+
+
+@pytest.mark.parametrize("merged", [False, True], ids=["unmerged", "merged"])
+@pytest.mark.parametrize(("block", "args"), CASES)
+def test_maps_leave_with_their_channels_innermost_on_the_cpu(block, args, merged, image):
+    """In single precision; so that whatever follows is as fast. SKConv alone keeps what it gets: see its unit."""
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this build of torch has no oneDNN, without which that order is the slow one")
+    model = build(block, args).eval()
+    for module in model.modules():
+        if merged and hasattr(module, "merge"):
+            module.merge()
+    x = image(args[0])
+    with torch.no_grad():
+        assert model(x).is_contiguous(memory_format=torch.channels_last) == (block.name != "SKConv")
+        assert model.double()(x.double()).is_contiguous()
+
+
+@pytest.mark.parametrize(("block", "args"), CASES)
 def test_trains_on_a_batch_of_one_at_any_size(block, args):
     model = build(block, args)
     for height, width in ((32, 64), (96, 32)):

@@ -89,7 +89,7 @@ def test_batch_norm_and_activations_keep_the_networks_settings():
     vanilla = DetectionModel(compose("yolov8n", "vanillanet_5"), verbose=False)
     assert {m.eps for m in vanilla.model[0].modules() if isinstance(m, nn.BatchNorm2d)} == {1e-6}
     star = DetectionModel(compose("yolov8n", "starnet_s050"), verbose=False)
-    assert not any(m.inplace for m in star.model[0].modules() if isinstance(m, nn.ReLU6))
+    assert all(m.inplace for m in star.model[0].modules() if isinstance(m, nn.ReLU6))
     # A family is no published network: it is trained as everything of Ultralytics' is.
     family = DetectionModel(compose("rtdetr-l", "starnet"), verbose=False)
     assert {m.eps for m in family.model[0].modules() if isinstance(m, nn.BatchNorm2d)} == {1e-3}

@@ -495,6 +495,9 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="On the CPU.", show_default="physical cores")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="For bench.csv, .json and .png.")] = Path("runs/bench"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Drop what DIR holds, instead of going on from it.")] = False,
+    time_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="For loading a model, its export, or a forward.")
+    ] = 600,
 ) -> None:
     """Compare models: latency, memory, parameters, mAP.
 
@@ -508,7 +511,7 @@ def bench(
         used = benchmark.cores() if threads is None else threads
         settings = benchmark.Settings(imgsz=imgsz, batch=batch, device=device, threads=used, repeats=repeats)
         try:
-            rows = benchmark.measure(models, backend.split(","), settings, out, data, fresh)
+            rows = benchmark.measure(models, backend.split(","), settings, out, data, fresh, time_limit)
         except KeyboardInterrupt:
             _fail(f"stopped; {out} holds what is done, and the same command goes on from there", code=130)
     console = _console()

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
-# Threads that wait for the next operation spin, as by default, or a forward in torch would take nearly twice as long; but
-# not for longer than that, since other models are timed on the same cores: half a millisecond, or one for Intel's OpenMP,
-# where the defaults are 15 and 200.
+# Threads that wait for the next operation spin, as by default, or a forward in torch would take nearly twice as long.
+# But not for longer than that, since other models are timed on the same cores: half a millisecond, or one with Intel's
+# OpenMP, where the defaults are 15 and 200.
 _QUIET = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 _LONGEST_REASON = 500
 
@@ -30,9 +31,12 @@ class Worker:
     Args:
         role: the module of `yolo_backbones.bench.worker` that the process runs.
         threads: for its arithmetic.
+        limit: seconds that an answer may take; None for as long as it likes.
     """
 
-    def __init__(self, role: str, threads: int) -> None:
+    def __init__(self, role: str, threads: int, limit: float | None = None) -> None:
+        self._limit = limit
+        self._overdue = False
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # see close()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "yolo_backbones.bench.worker", role],
@@ -48,15 +52,16 @@ class Worker:
         """Has the worker do something, and waits for its answer.
 
         Raises:
-            WorkerError: there is none, since it failed or died.
+            WorkerError: there is none, since it failed, died or took too long.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps([action, arguments]) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
+        with self._time_limit():
+            try:
+                self._process.stdin.write(json.dumps([action, arguments]) + "\n")
+                self._process.stdin.flush()
+                line = self._process.stdout.readline()
+            except BrokenPipeError:
+                line = ""
         if not line:
             reason = self._last_words()
             self.close()
@@ -67,8 +72,27 @@ class Worker:
             raise WorkerError(_short(answer["error"]))
         return answer
 
+    @contextlib.contextmanager
+    def _time_limit(self) -> Iterator[None]:
+        """Ends the process if it is still at it when its time is up, so that no one waits for it for ever."""
+        if self._limit is None:
+            yield
+            return
+        timer = threading.Timer(self._limit, self._give_up)  # a pipe has no time limit of its own, on Windows above all
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self._overdue = True
+        self._process.kill()
+
     def _last_words(self) -> str:
         code = self._process.wait()
+        if self._overdue:
+            return f"no answer within {self._limit:g} s; --time-limit gives it longer"
         if code == -getattr(signal, "SIGKILL", 9):
             return "killed (SIGKILL), as happens where memory runs out"
         how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended by itself with exit code {code}"

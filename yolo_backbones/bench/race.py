@@ -42,6 +42,7 @@ def race(
     settings: Settings,
     record: Callable[[Sequence[Lane]], None],
     advance: Callable[[str], None],
+    limit: float | None = None,
 ) -> None:
     """Times models on one backend, as many at once as there is memory for.
 
@@ -51,10 +52,11 @@ def race(
         settings: of all of them.
         record: is given a group's lanes, the reference's first; also when the race is interrupted.
         advance: is told of each model that was loaded and each round of a group.
+        limit: seconds that loading, or a turn, may take.
     """
     reference, *waiting = sources
     while True:
-        with _Group(backend, settings) as group:
+        with _Group(backend, settings, limit) as group:
             group.load(reference, sources[reference])
             advance(f"{backend}: {reference}")
             while waiting and (len(group.running) < 2 or group.has_room()):
@@ -72,11 +74,12 @@ def race(
 class _Group:
     """The models whose workers are alive at once."""
 
-    def __init__(self, backend: str, settings: Settings) -> None:
+    def __init__(self, backend: str, settings: Settings, limit: float | None) -> None:
         self.lanes: list[Lane] = []
         self.running: dict[str, Worker] = {}
         self._backend = backend
         self._settings = settings
+        self._limit = limit
         self._forms = ("fused", "unfused") if backend == "torch" and settings.before_fuse else ("fused",)
 
     def __enter__(self) -> _Group:
@@ -90,7 +93,7 @@ class _Group:
         """Starts a worker, and has it load the model."""
         lane = Lane(model)
         self.lanes.append(lane)
-        self.running[model] = Worker(self._backend, self._settings.threads)
+        self.running[model] = Worker(self._backend, self._settings.threads, self._limit)
         chosen = {name: getattr(self._settings, name) for name in _ARGUMENTS[self._backend]}
         lane.facts = self._ask(lane, "load", {"model": source, **chosen})
         if lane.facts:

@@ -143,7 +143,10 @@ class Results:
     def _read(self) -> None:
         try:
             found = json.loads(self.json.read_text(encoding="utf-8"))
-            self.rows = [Row(**row) for row in found["rows"]]
+            rows = [Row(**row) for row in found["rows"]]
+            if not any(row.rounds for row in rows):
+                return  # failures alone: nothing that other conditions could be mixed with
+            self.rows = rows
             for title, now in self._conditions.items():
                 then = found[title]
                 for name in now.keys() & then.keys():

@@ -25,6 +25,7 @@ def measure(
     folder: Path,
     data: str = "",
     fresh: bool = False,
+    limit: float | None = None,
 ) -> list[Row]:
     """Times models against the first of them, and writes `bench.json`, `bench.csv` and `bench.png`.
 
@@ -38,6 +39,7 @@ def measure(
         folder: for the files.
         data: a data set on which checkpoints are validated.
         fresh: drops what the folder holds.
+        limit: seconds that loading a model, its export, or one of its turns may take; else it loses its row.
 
     Returns:
         A row for each model and backend, in their order; one that failed says why.
@@ -53,7 +55,7 @@ def measure(
     results = Results(folder, settings, models[0], fresh)
     try:
         with tempfile.TemporaryDirectory() as exports, _progress() as progress:
-            session = _Session(results, settings, progress)
+            session = _Session(results, settings, progress, limit)
             session.time(models, backends, Path(exports))
             if data:
                 session.validate([model for model in models if Path(model).suffix == ".pt"], data)
@@ -90,10 +92,11 @@ def _progress() -> Iterator[Progress]:
 class _Session:
     """One run; failures of single models become rows."""
 
-    def __init__(self, results: Results, settings: Settings, progress: Progress) -> None:
+    def __init__(self, results: Results, settings: Settings, progress: Progress, limit: float | None) -> None:
         self._results = results
         self._settings = settings
         self._progress = progress
+        self._limit = limit
         self._task = progress.add_task("", total=1)
         self._exported: dict[str, dict[str, Any]] = {}  # what is known of the models that were exported
 
@@ -117,7 +120,7 @@ class _Session:
             self._add(lost, backend, reference)
             if sources:
                 record = functools.partial(self._add, backend=backend, reference=reference)
-                race(sources, backend, self._settings, record, self._advance)
+                race(sources, backend, self._settings, record, self._advance, self._limit)
 
     def _export(self, models: Sequence[str], folder: Path) -> dict[str, Path]:
         """The ONNX files of those that could be exported, all by one process as long as it lives."""
@@ -126,7 +129,7 @@ class _Session:
         try:
             for number, model in enumerate(models):
                 self._advance(f"export of {model}")
-                worker = worker or Worker("network", self._settings.threads)
+                worker = worker or Worker("network", self._settings.threads, self._limit)
                 file = folder / f"{number}.onnx"
                 chosen = {name: getattr(self._settings, name) for name in ("imgsz", "batch", "simplify")}
                 try:

@@ -13,8 +13,8 @@ _ONEDNN = torch.backends.mkldnn.is_available()
 def channels_last(x: torch.Tensor) -> torch.Tensor:
     """The same map with its channels innermost, where that is faster: in single precision on the CPU.
 
-    Convolutions then need not reorder what they read and write, and what follows takes the order over, Ultralytics' layers
-    included. Values and shape are the same. On a GPU it is for the user to say.
+    Convolutions then need not reorder what they read and write, and what follows takes the order over, Ultralytics'
+    layers included. Values and shape are the same. On a GPU it is for the user to say.
     """
     if _ONEDNN and x.is_cpu and x.dtype is torch.float32 and not exporting():
         return x.contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
 """Operations that write into their first argument where no gradient will ask for what stood there.
 
-On the CPU a new map of megabytes costs more than the arithmetic on it: the system hands its memory over in pages, each at
-the first touch. The caller's own tensors are never written to; these are for what a block has computed itself.
+On the CPU a new map of megabytes costs more than the arithmetic on it: the system hands its memory over in pages, each
+at the first touch. The caller's own tensors are never written to; these are for what a block has computed itself.
 """
 
 from __future__ import annotations

@@ -19,15 +19,14 @@ _NEVER = 2**31 - 1
 def keep() -> None:
     """Has this process keep memory that it once had, where the C library is glibc.
 
-    By default glibc gives large maps back as soon as they are free and asks for them anew, a page fault for each 4 kB. How
-    often it does depends on the order of sizes that a model asks for: the same YOLOv8n takes 50 ms in one process and 64
-    in the next.
+    By default glibc gives large maps back as soon as they are free and asks for them anew, a page fault for each 4 kB.
+    How often depends on the sizes that were asked for before, by other models too: the same YOLOv8n took 50 ms in one
+    process and 64 in the next.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_MAX, 0)
         libc.mallopt(_TRIM_THRESHOLD, _NEVER)
-
 
 
 def resident() -> int:

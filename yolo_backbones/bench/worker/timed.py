@@ -24,7 +24,7 @@ class Timed:
         self._baseline = memory.resident()  # after the imports, before the model
 
     def run(self, form: str) -> dict[str, float]:
-        """Two forwards: the second's seconds. The first wakes threads and fills caches, after the other models' turns."""
+        """Two forwards: the second's seconds. The first wakes threads and fills caches after other models' turns."""
         self.forwards[form]()
         start = time.perf_counter()
         self.forwards[form]()

@@ -1,0 +1,144 @@
+"""Writes what the other scripts measured into README.md and docs/performance.md.
+
+    python benchmarks/report.py
+
+Reads the tables in `results/`, which `models.py`, `reference.py`, `roofline.py`, `training.py` and `growth.py` write
+when they are run without options. Each table says which machine it is from.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from measure import MODELS, RESULTS
+from models import MODELS as COMPARED
+from models import REPEATS, scaled
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+END = "<!-- end -->"
+BACKENDS = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}
+
+Row = dict[str, str]
+
+
+def read(name: str) -> list[Row]:
+    """The rows of a table in `results/`."""
+    with open(RESULTS / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def models() -> Iterator[str]:
+    """Latency at each letter, of stock YOLOv8's."""
+    rows = read("models")
+    found = {(row["backend"], row["model"]): row for row in rows}
+    yield f"{rows[0]['machine']}."
+    yield ""
+    yield "| | " + " | ".join(f"{title}, {' / '.join(REPEATS)}" for title in BACKENDS.values()) + " |"
+    yield "|---|" + "---|" * len(BACKENDS)
+    for model in COMPARED:
+        cells = [" / ".join(f"{float(found[b, scaled(model, s)]['ratio']):.2f}" for s in REPEATS) for b in BACKENDS]
+        yield f"| `{model}` | " + " | ".join(cells) + " |"
+    stock = [
+        " / ".join(f"{float(found[b, scaled(COMPARED[0], s)]['median_ms']):.0f}" for s in REPEATS) for b in BACKENDS
+    ]
+    yield "| stock, milliseconds | " + " | ".join(stock) + " |"
+
+
+def training() -> Iterator[str]:
+    """Training steps, of stock YOLOv8n's."""
+    rows = read("training-cpu")
+    breaks = {row["model"]: row["graph_breaks"] for row in read("compile")}
+    yield f"{rows[0]['machine']}."
+    yield ""
+    yield "| | images a second | step | memory | images a second, `channels_last` | step | graph breaks, compiled |"
+    yield "|---|---|---|---|---|---|---|"
+    for name in breaks:
+        usual, last = (next(row for row in rows if row["model"] == name and row["layout"] == layout)
+                       for layout in ("contiguous", "channels_last"))  # fmt: skip
+        yield (
+            f"| `{name}` | {usual['images_per_s']} | {float(usual['ratio']):.2f} | {float(usual['memory_ratio']):.2f}"
+            f" | {last['images_per_s']} | {float(last['ratio']):.2f} | {breaks[name]} |"
+        )
+
+
+def reference() -> Iterator[str]:
+    """Stages against their reference."""
+    rows = read("reference-cpu")
+    yield f"{rows[0]['machine']}."
+    yield ""
+    yield (
+        "| stage | channels x pixels | forward, ms | forward | its quartiles | memory"
+        " | training | its quartiles | memory |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        yield (
+            f"| {row['family']}, {row['scale']}, {row['level']} | {row['channels']} x {row['pixels']}²"
+            f" | {float(row['forward_ms']):.2f} | {_ratio(row, 'forward')} | {float(row['forward_memory']):.2f}"
+            f" | {_ratio(row, 'training')} | {float(row['training_memory']):.2f} |"
+        )
+
+
+def _ratio(row: Row, name: str) -> str:
+    median, low, high = (float(row[name + part]) for part in ("", "_low", "_high"))
+    return f"{median:.2f} | {low:.2f}-{high:.2f}"
+
+
+def roofline() -> Iterator[str]:
+    """How far each stage is from what bounds it."""
+    rows = read("roofline-cpu")
+    yield f"{rows[0]['machine']}."
+    yield ""
+    yield "| stage | GFLOP | MB moved | bound, ms | of it by memory | took, ms | times the bound |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in rows:
+        yield (
+            f"| {row['family']}, {row['scale']}, {row['level']} | {float(row['GFLOP']):.3f} | {float(row['MB']):.1f}"
+            f" | {float(row['bound_ms']):.2f} | {float(row['by_memory']):.0%} | {float(row['ms']):.2f}"
+            f" | {float(row['of_bound']):.1f} |"
+        )
+
+
+def growth() -> Iterator[str]:
+    """Latency by image size and batch."""
+    rows = read("growth-cpu")
+    names = [Path(name).stem for name in MODELS]
+    yield f"{rows[0]['machine']}."
+    yield ""
+    yield f"| pixels | batch | `{names[0]}`, ms | " + " | ".join(f"`{name}`" for name in names[1:]) + " |"
+    yield "|---|---|---|" + "---|" * len(names[1:])
+    for start in range(0, len(rows), len(names)):
+        stock, *others = rows[start : start + len(names)]
+        cells = " | ".join(f"{float(row['ratio']):.2f}" for row in others)
+        yield f"| {stock['imgsz']} | {stock['batch']} | {float(stock['ms']):.1f} | {cells} |"
+
+
+TABLES: Sequence[Callable[[], Iterator[str]]] = (models, training, reference, roofline, growth)
+
+
+def start(table: Callable[[], Iterator[str]]) -> str:
+    """The comment that a page has in front of a table."""
+    return f"<!-- written by benchmarks/report.py: {table.__name__} -->"
+
+
+def filled(text: str) -> str:
+    """A page with its tables as they are now."""
+    for table in TABLES:
+        if start(table) in text:
+            before, rest = text.split(start(table))
+            lines = "\n".join(table())
+            text = f"{before}{start(table)}\n{lines}\n{END}{rest.split(END, 1)[1]}"
+    return text
+
+
+def main() -> None:
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+        print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
