@@ -109,14 +109,13 @@ def _faster(c: int, _: int, row: Row) -> nn.Module:
 
 
 def _sk(c: int, _: int, row: Row) -> nn.Module:
-    groups = int(row[3])
-    squeeze = max(c // 2 // 16, 32)
+    groups, e = int(row[3]), row[6] if len(row) > 6 else 0.5
     return timm_sknet.SelectiveKernelBottleneck(
         c,
         c // 4,
         cardinality=groups,
-        base_width=128 // groups,
-        sk_kwargs={"split_input": False, "rd_channels": squeeze},
+        base_width=int(256 * e) // groups,  # timm counts in 64ths of a quarter of the channels
+        sk_kwargs={"split_input": False, "rd_channels": max(int(c * e) // 16, 32)},
     )
 
 
