@@ -45,8 +45,8 @@ def image():
     return lambda c, scale=1.0: (torch.rand(2, c, 48, 80) * 2 - 1) * scale
 
 
-def build(block, args) -> nn.Module:
-    torch.manual_seed(0)
+def build(block, args, seed=0) -> nn.Module:
+    torch.manual_seed(seed)
     return block.build(*args)
 
 
@@ -169,19 +169,23 @@ def test_traces_for_other_sizes_and_batches(block, args, image):
 @pytest.mark.parametrize(("block", "args"), CASES)
 def test_half_precision_stands_values_that_overflow_naively(block, args, merged, image):
     """Inputs and outputs fit into half precision; a sum over pixels or a product of two channels would not."""
-    model = build(block, args).eval()
-    if merged:
-        for module in model.modules():
-            if hasattr(module, "merge"):
-                module.merge()
     x = image(args[0], 20_000)
-    with torch.no_grad():
-        expected = model(x)
-        assert expected.abs().max() < 65_504
-        y = model.half()(x.half()).float()
-    assert y.isfinite().all()
-    # By the norm: next to a clipping activation's edge, rounding an input decides between 0 and 6.
-    assert (y - expected).norm() < 0.02 * expected.norm()
+    errors = []
+    for seed in range(5):
+        model = build(block, args, seed).eval()
+        if merged:
+            for module in model.modules():
+                if hasattr(module, "merge"):
+                    module.merge()
+        with torch.no_grad():
+            expected = model(x)
+            assert expected.abs().max() < 65_504
+            y = model.half()(x.half()).float()
+        assert y.isfinite().all()
+        errors.append((y - expected).norm() / expected.norm())
+    # By the norm, and of several networks the median: next to a clipping activation's edge rounding decides between 0
+    # and 6, and where an attention's logits are nearly equal, between one branch and the other.
+    assert torch.stack(errors).median() < 0.02
 
 
 @pytest.mark.parametrize(("block", "args"), CASES)

@@ -1,5 +1,6 @@
 """Figures in the documents are those of the package's table."""
 
+import csv
 import re
 
 from conftest import ROOT, script
@@ -25,3 +26,32 @@ def test_the_readme_counts_timms_networks():
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     claim = re.search(r"([\d,]+) of timm's ([\d,]+) architectures", text)
     assert [int(n.replace(",", "")) for n in claim.groups()] == [built, len(rows) + len(served)]
+
+
+def test_the_performance_tables_are_those_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")  # as `python benchmarks/report.py` has it
+    report = script("report")
+    written = "".join(page.read_text(encoding="utf-8") for page in report.PAGES)
+    assert all(written.count(report.start(table)) == 1 for table in report.TABLES)
+    for page in report.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert report.filled(text) == text, f"{page.name}: python benchmarks/report.py writes it anew"
+
+
+def test_every_family_is_faster_than_stock_where_the_readme_says_so():
+    """At n and s, 0.9 or less of stock's latency on ONNX Runtime and OpenVINO, in the figures that are kept."""
+    with open(ROOT / "benchmarks" / "results" / "models.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["backend"] in {"onnx", "openvino"}]
+    families = [row for row in rows if re.fullmatch(r"yolov8[ns]-.*", row["model"])]
+    assert len(families) == 4 * 2 * 2
+    assert {row["model"]: row["ratio"] for row in families if not float(row["ratio"]) <= 0.9} == {}
+
+
+def test_the_readme_tells_what_was_learned():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    with open(ROOT / "benchmarks" / "results" / "learn.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            name = row["model"].replace("yolov8n", "yolov8")
+            (line,) = (line for line in readme.splitlines() if line.startswith(f"| `{name}.yaml`") and "(" in line)
+            score, ratio = re.search(r"([\d.]+) \(([\d.]+)\) \|$", line).groups()
+            assert (float(score), float(ratio)) == (round(float(row["mAP50-95"]), 3), round(float(row["ratio"]), 2))

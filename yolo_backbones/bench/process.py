@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
-# Threads that wait for the next operation spin, as by default, or a forward in torch would take nearly twice as long.
-# But not for longer than that, since other models are timed on the same cores: half a millisecond, or one with Intel's
-# OpenMP, where the defaults are 15 and 200.
+# Threads that wait for the next operation spin, as by default, or each would have to be woken. But not for longer than
+# that, since other models are timed on the same cores: half a millisecond or so, one with Intel's OpenMP.
 _QUIET = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 _LONGEST_REASON = 500
 

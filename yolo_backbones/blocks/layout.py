@@ -6,7 +6,7 @@ import torch
 
 from .tracing import exporting
 
-# Without oneDNN, torch's depthwise convolutions take five times as long with the channels innermost, not half as long.
+# Without oneDNN, depthwise convolutions are several times slower with the channels innermost, not faster.
 _ONEDNN = torch.backends.mkldnn.is_available()
 
 

@@ -60,8 +60,8 @@ def _check(
 class _Pixel(nn.Conv2d):
     """1x1 convolution of a pooled map, (B, c1, 1, 1) -> (B, c2, 1, 1).
 
-    As a matrix product, which takes a quarter of the time that a convolution takes to set up. Not a linear layer, so
-    that weights keep their published shapes and `model.fuse()` folds BatchNorm into it.
+    As a matrix product: a convolution takes longer to set up than to compute here. Not a linear layer, so that weights
+    keep their published shapes and `model.fuse()` folds BatchNorm into it.
     """
 
     def __init__(self, c1: int, c2: int, bias: bool = True) -> None:

@@ -20,8 +20,7 @@ def keep() -> None:
     """Has this process keep memory that it once had, where the C library is glibc.
 
     By default glibc gives large maps back as soon as they are free and asks for them anew, a page fault for each 4 kB.
-    How often depends on the sizes that were asked for before, by other models too: the same YOLOv8n took 50 ms in one
-    process and 64 in the next.
+    How often depends on the sizes that were asked for before, by other models too, and so would a model's time.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
