@@ -15,6 +15,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from timm.models import fasternet as timm_fasternet
+from timm.models import resnet as timm_resnet
 from timm.models import sknet as timm_sknet
 from timm.models import starnet as timm_starnet
 from torch import nn
@@ -108,14 +109,15 @@ def _faster(c: int, _: int, row: Row) -> nn.Module:
     return timm_fasternet.MLPBlock(c, int(row[1]), row[2], drop_path=0, layer_scale_init_value=0)
 
 
-def _sk(c: int, _: int, row: Row) -> nn.Module:
+def _sk(c1: int, c2: int, row: Row) -> nn.Module:
     groups, e = int(row[3]), row[6] if len(row) > 6 else 0.5
     return timm_sknet.SelectiveKernelBottleneck(
-        c,
-        c // 4,
+        c1,
+        c2 // 4,
+        downsample=timm_resnet.downsample_conv(c1, c2, 1) if c1 != c2 else None,
         cardinality=groups,
         base_width=int(256 * e) // groups,  # timm counts in 64ths of a quarter of the channels
-        sk_kwargs={"split_input": False, "rd_channels": max(int(c * e) // 16, 32)},
+        sk_kwargs={"split_input": False, "rd_channels": max(int(c2 * e) // 16, 32)},
     )
 
 
