@@ -61,11 +61,14 @@ def ratios(times: Mapping[str, Sequence[float]], name: str, reference: str) -> S
 def race(calls: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, list[float]]:
     """Seconds of each call, in turn, A B C A B C, after two rounds that do not count.
 
+    The process keeps its memory from here on, so that one call's time does not hang on what the others asked for.
+
     Args:
         calls: what to time, by name.
         repeats: rounds.
         device: whose work has to be done before the clock is read.
     """
+    keep()
     times: dict[str, list[float]] = {name: [] for name in calls}
     number = {}
     for name, call in calls.items():
@@ -119,8 +122,7 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
 
 
 def device_of(name: str) -> torch.device:
-    """`cpu`, or a GPU's number as the yolo command takes it; the process keeps its memory from here on."""
-    keep()
+    """`cpu`, or a GPU's number as the yolo command takes it."""
     return torch.device(f"cuda:{name}" if name.isdecimal() else name)
 
 

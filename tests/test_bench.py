@@ -103,18 +103,28 @@ class {name}(nn.Module):
 """
 
 
+@pytest.fixture
+def failing(tmp_path, monkeypatch):
+    """`failing(Name="code")` gives the config of a model that runs the code in its forward."""
+
+    def configs(**deaths):
+        blocks = [BLOCK.format(name=name, death=death) for name, death in deaths.items()]
+        imports = "import os\nimport signal\nimport time\nfrom torch import nn\nfrom yolo_backbones import register\n"
+        (tmp_path / "failing.py").write_text(imports + "".join(blocks))
+        monkeypatch.setenv("YOLO_BACKBONES_BLOCKS", str(tmp_path / "failing.py"))
+        config = yaml.safe_load((ULTRALYTICS / "cfg" / "models" / "v8" / "yolov8.yaml").read_text())
+        for name in deaths:
+            config["backbone"][0][2] = name
+            file = tmp_path / f"yolov8n-{name.lower()}.yaml"
+            file.write_text(yaml.safe_dump(config))
+            yield str(file)
+
+    return configs
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_a_model_that_fails_loses_only_its_row(tmp_path, monkeypatch):
-    blocks = [BLOCK.format(name=name, death=death) for name, (death, _) in DEATHS.items()]
-    imports = "import os\nimport signal\nfrom torch import nn\nfrom yolo_backbones import register\n"
-    (tmp_path / "dying.py").write_text(imports + "".join(blocks))
-    monkeypatch.setenv("YOLO_BACKBONES_BLOCKS", str(tmp_path / "dying.py"))
-    config = yaml.safe_load((ULTRALYTICS / "cfg" / "models" / "v8" / "yolov8.yaml").read_text())
-    models = [STOCK]
-    for name in DEATHS:
-        config["backbone"][0][2] = name
-        models.append(str(tmp_path / f"yolov8n-{name.lower()}.yaml"))
-        (tmp_path / models[-1]).write_text(yaml.safe_dump(config))
+def test_a_model_that_fails_loses_only_its_row(tmp_path, failing):
+    models = [STOCK, *failing(**{name: death for name, (death, _) in DEATHS.items()})]
     well, *dead, unknown = measure([*models, "yolov8n-starnett.yaml"], ["torch"], QUICK, tmp_path / "out")
     assert (well.rounds, well.ratio, well.error) == (3, 1, "")
     assert [row.error for row in dead] == [error for _, error in DEATHS.values()]
@@ -144,16 +154,9 @@ def test_a_worker_that_dies_in_the_middle_of_a_race_leaves_it(tmp_path, monkeypa
     assert "SIGKILL" in next(row.error for row in rows if not row.rounds)
 
 
-def test_a_model_that_hangs_loses_only_its_row(tmp_path, monkeypatch):
-    block = BLOCK.format(name="Hanging", death="time.sleep(600)")
-    imports = "import time\nfrom torch import nn\nfrom yolo_backbones import register\n"
-    (tmp_path / "hanging.py").write_text(imports + block)
-    monkeypatch.setenv("YOLO_BACKBONES_BLOCKS", str(tmp_path / "hanging.py"))
-    config = yaml.safe_load((ULTRALYTICS / "cfg" / "models" / "v8" / "yolov8.yaml").read_text())
-    config["backbone"][0][2] = "Hanging"
-    model = tmp_path / "yolov8n-hanging.yaml"
-    model.write_text(yaml.safe_dump(config))
-    well, hung = measure([STOCK, str(model)], ["torch"], QUICK, tmp_path / "out", limit=40)
+def test_a_model_that_hangs_loses_only_its_row(tmp_path, failing):
+    models = [STOCK, *failing(Hanging="time.sleep(600)")]
+    well, hung = measure(models, ["torch"], QUICK, tmp_path / "out", limit=40)
     assert (well.rounds, well.error) == (3, "")
     assert (hung.rounds, hung.error) == (0, "no answer within 40 s; --time-limit gives it longer")
 

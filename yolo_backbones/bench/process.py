@@ -16,6 +16,7 @@ from typing import Any
 
 # Threads that wait for the next operation spin, as by default, or each would have to be woken. But not for longer than
 # that, since other models are timed on the same cores: half a millisecond or so, one with Intel's OpenMP.
+# Ultralytics would set OMP_NUM_THREADS to 1.
 _QUIET = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 _LONGEST_REASON = 500
 

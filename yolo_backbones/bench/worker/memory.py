@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import platform
 import re
 import sys
@@ -16,6 +17,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 
 
+@functools.cache
 def keep() -> None:
     """Has this process keep memory that it once had, where the C library is glibc.
 
