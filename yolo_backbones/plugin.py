@@ -14,25 +14,24 @@ import pkgutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import nn
 from ultralytics import utils
 from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER, ROOT, callbacks, checks, torch_utils
 
-from . import bases, catalogue, composition, configs, registry
+from . import bases, catalogue, composition, configs, registry, restricted
 from . import blocks as block_files
 from .blocks.merge import Mergeable
 from .blocks.network import FeatureMap, Network
 from .blocks.vanillanet import DeepTraining, deep_convs
+from .weights.guard import checkpoint_loading
 
 _lock = threading.RLock()
-
-_LENDERS = "timm.layers.", "timm.models.", "torchvision.ops.stochastic_depth."
 
 
 def activate() -> None:
@@ -217,21 +216,16 @@ def _with_shipped_datasets(check_file: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _with_our_layers(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
-    """Lets restricted loading (`ULTRALYTICS_SAFE_LOAD=1`) take the layers that block files define or import.
-
-    At the time of loading, since a file registers its first block before it has defined its last layer.
-    """
+    """Let restricted loading (`ULTRALYTICS_SAFE_LOAD=1`, `safe_only=True`) take the layers that models consist of."""
+    signature = inspect.signature(torch_safe_load)
 
     def load(weight: str | Path, *args: Any, **kwargs: Any) -> Any:
-        users = {block.cls.__module__ for block in registry.blocks().values()}
-        ours = f"{block_files.__name__}."
-        # By what is loaded: a class from code that runpy ran names a module that is not.
-        files = [file for name, file in list(sys.modules.items()) if name in users or name.startswith(ours)]
-        members = [member for file in files for member in vars(file).values()]
-        layers: list[Any] = [cls for cls in members if inspect.isclass(cls) and issubclass(cls, nn.Module)]
-        torch.serialization.add_safe_globals([*layers, *_borrowed_layers(weight)])
+        given = signature.bind(weight, *args, **kwargs).arguments.get("safe_only")
+        safe_only = getattr(utils, "SAFE_LOAD", False) if given is None else given
+        users = {block.cls.__module__ for block in registry.blocks().values()} if safe_only else set()
         try:
-            checkpoint, file = torch_safe_load(weight, *args, **kwargs)
+            with checkpoint_loading(), restricted.allowing(weight, users) if safe_only else nullcontext():
+                checkpoint, file = torch_safe_load(weight, *args, **kwargs)
         except FileNotFoundError as error:
             config = Path(weight).with_suffix(".yaml")
             if not _is_ours(config):
@@ -246,19 +240,6 @@ def _with_our_layers(torch_safe_load: Callable[..., Any]) -> Callable[..., Any]:
         return checkpoint, file
 
     return load
-
-
-def _borrowed_layers(weight: str | Path) -> list[Any]:
-    """The layers of timm's and torchvision's that a checkpoint names: those alone, since both take long to import."""
-    scan = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)  # torch 2.6, as restricted loading
-    if scan is None or not getattr(utils, "SAFE_LOAD", False) or not os.path.isfile(weight):
-        return []
-    try:
-        named = [name for name in scan(weight) if name.startswith(_LENDERS)]
-    except ValueError:  # no archive of torch's: loading says what it is
-        return []
-    found = [getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2], None) for name in named]
-    return [cls for cls in found if inspect.isclass(cls)]  # layers, and the enumerations that they are set up with
 
 
 def _forget_weights(model: nn.Module) -> None:

@@ -140,9 +140,13 @@ class Chain(nn.Module):
 def _chained(c1: int, n: int, name: str, args: list[Any]) -> nn.Module:
     block = registry.blocks().get(name)
     if block is None:
-        if not hasattr(layers, name):
-            raise ValueError(f"Network: its rows name a block {name}, which is unknown; see `{__package__}`")
-        return nn.Sequential(*(getattr(layers, name)(args[0] if i else c1, *args) for i in range(n)))
+        layer = vars(layers).get(name)
+        if not (isinstance(layer, type) and issubclass(layer, nn.Module)):
+            raise ValueError(
+                f"Network: its rows name a block {name}, which is unknown: neither registered "
+                "(`yolo_backbones.register`) nor a layer of Ultralytics'"
+            )
+        return nn.Sequential(*(layer(args[0] if i else c1, *args) for i in range(n)))
     if block.like == "C2f":
         return block.build(c1, args[0], n, *args[1:])
     return nn.Sequential(*(block.build(args[0] if i else c1, *args) for i in range(n)))

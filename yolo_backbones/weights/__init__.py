@@ -25,6 +25,7 @@ from ultralytics.utils import LOGGER
 from .. import configs
 from ..blocks.timm import has as in_timm
 from . import ours, timm
+from .guard import refuse_while_loading
 from .read import SUFFIXES, Unusable
 from .state import IMAGENET, Normalisation, State, Weights, for_channels, some
 
@@ -93,6 +94,7 @@ def load(name: str, source: str | Path, channels: int = 3) -> Weights:
         FileNotFoundError: no such file.
         ConnectionError: they have to be fetched, and cannot be.
     """
+    refuse_while_loading(f"the weights {source}")
     own = ours.published(name)
     if own is None and not in_timm(name):
         raise ValueError(f"{name}: there is no backbone of that name to load weights for; see `yolo-backbones list`")
