@@ -25,10 +25,10 @@ from torch import nn
 from ultralytics.nn.modules import C2f, Conv
 from ultralytics.nn.tasks import BaseModel
 
-from yolo_backbones.blocks.fasternet import FasterBlock
-from yolo_backbones.blocks.sknet import SKConv, SKUnit
-from yolo_backbones.blocks.starnet import StarBlock
-from yolo_backbones.blocks.vanillanet import VanillaBlock
+from yolo_backbones.families.fasternet import FasterBlock
+from yolo_backbones.families.sknet import SKConv, SKUnit
+from yolo_backbones.families.starnet import StarBlock
+from yolo_backbones.families.vanillanet import VanillaBlock
 
 SIZES = ((32, 160), (64, 80), (128, 40), (256, 20))  # channels and pixels of P2 to P5 in YOLOv8n at 640 px
 BLOCKS: dict[str, Callable[[int], nn.Module]] = {

@@ -21,8 +21,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from yolo_backbones import catalogue
-from yolo_backbones.blocks import vanillanet
 from yolo_backbones.catalogue import Entry
+from yolo_backbones.families import vanillanet
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PLOT = DOCS / "choose.md", DOCS / "images" / "choose.png"

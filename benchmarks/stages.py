@@ -22,8 +22,8 @@ from torch import nn
 from ultralytics.nn.tasks import BaseModel, DetectionModel
 from ultralytics.utils.torch_utils import initialize_weights
 
-from yolo_backbones.blocks import fasternet, sknet, starnet, vanillanet
-from yolo_backbones.blocks.fold import fold_batch_norms
+from yolo_backbones.families import fasternet, sknet, starnet, vanillanet
+from yolo_backbones.layers.fold import fold_batch_norms
 
 IMAGE = 640
 _ROWS = slice(0, 9)  # of the backbone, without SPPF

@@ -32,9 +32,9 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
-
-from yolo_backbones.blocks import fasternet, sknet, starnet, vanillanet
 from yolo_backbones.blocks.timm import Shapes, TimmFeatures, leaves
+
+from yolo_backbones.families import fasternet, sknet, starnet, vanillanet
 from yolo_backbones.registry import Variant
 
 COLUMNS = [

@@ -43,7 +43,7 @@ def site(tmp_path: Path) -> Path:
         "ultralytics/__init__.py": "from ultralytics.nn import tasks",
         "ultralytics/nn/__init__.py": "from .tasks import ready",
         "ultralytics/nn/tasks.py": TASKS,
-        "yolo_backbones/plugin.py": PLUGIN,
+        "yolo_backbones/seam.py": PLUGIN,
         "fault.py": "",
         "misfit.py": "def check(): pass",
     }
@@ -97,7 +97,7 @@ def test_disabled(python: Python, value: str) -> None:
     code = """
 import sys, yolo_backbones, ultralytics
 assert ultralytics.nn.tasks.activated == 0
-assert "yolo_backbones.plugin" not in sys.modules
+assert "yolo_backbones.seam" not in sys.modules
 assert sys.meta_path[0].find_spec("ultralytics.nn.tasks", ultralytics.nn.__path__) is None
 """
     python(code, YOLO_BACKBONES_DISABLE=value)
@@ -156,7 +156,7 @@ for _ in range(2):
         import ultralytics
     except RuntimeError:
         assert "ultralytics.nn.tasks" not in sys.modules
-        assert "yolo_backbones.plugin" not in sys.modules
+        assert "yolo_backbones.seam" not in sys.modules
 pathlib.Path({str(site)!r}, "fault.py").write_text("retried = True")
 import importlib; importlib.invalidate_caches()
 import ultralytics
@@ -217,7 +217,7 @@ def test_looked_up_without_being_imported(python: Python, site: Path) -> None:
 import importlib.util, sys, yolo_backbones
 for _ in range(2):
     assert importlib.util.find_spec("ultralytics.nn.tasks").origin.endswith("tasks.py")
-assert "yolo_backbones.plugin" not in sys.modules
+assert "yolo_backbones.seam" not in sys.modules
 from ultralytics.nn import tasks
 assert tasks.activated == 1
 """)
@@ -232,7 +232,7 @@ spec = importlib.util.find_spec("ultralytics.nn.tasks")
 spec.loader = importlib.util.LazyLoader(spec.loader)
 module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-assert "yolo_backbones.plugin" not in sys.modules
+assert "yolo_backbones.seam" not in sys.modules
 assert module.ready and module.activated == 1
 """)
 
@@ -248,7 +248,7 @@ assert tasks.activated == 1
 
 
 def test_the_plugin_may_be_imported_first(python: Python) -> None:
-    done = python("import yolo_backbones.plugin, ultralytics; assert ultralytics.nn.tasks.activated == 1")
+    done = python("import yolo_backbones.seam, ultralytics; assert ultralytics.nn.tasks.activated == 1")
     assert done.stderr == ""
 
 
@@ -278,7 +278,7 @@ for _ in range(2):
     loader = importlib.util.find_spec("ultralytics.nn.tasks").loader
 import ultralytics.nn.sibling
 assert ultralytics.nn.sibling.__loader__ is loader and type(loader).__name__ == "zipimporter"
-assert "yolo_backbones.plugin" not in sys.modules
+assert "yolo_backbones.seam" not in sys.modules
 import ultralytics.nn.tasks
 assert ultralytics.nn.tasks.activated
 assert "exec_module" not in vars(loader)

@@ -8,13 +8,11 @@ import pytest
 import timm
 import torch
 
-from yolo_backbones import catalogue, configs
-from yolo_backbones.blocks import fasternet, sknet, starnet, vanillanet
+from yolo_backbones import catalogue, configs, names
 from yolo_backbones.catalogue import Entry
+from yolo_backbones.families import families
 
-VARIANTS = {
-    name: variant for family in (starnet, fasternet, vanillanet, sknet) for name, variant in family.VARIANTS.items()
-}
+VARIANTS = {name: variant for family in families().values() for name, variant in family.variants.items()}
 ENTRIES = catalogue.entries()
 FAMILIES = [entry.name for entry in ENTRIES.values() if entry.source == "family"]
 # Of each way in which timm's networks name and number their maps.
@@ -36,6 +34,7 @@ def test_families_come_first_then_our_own_networks_then_timms():
 
 def test_every_shipped_family_is_there():
     assert {f"yolov8-{name}" for name in FAMILIES} == set(configs.models())
+    assert {entry.family for entry in ENTRIES.values() if entry.scaled} == {*families()}
     assert ENTRIES["sknet"].same_as == "skconv" and not ENTRIES["skconv"].same_as
     for name in FAMILIES:
         assert ENTRIES[name].url.startswith("https://arxiv.org/abs/")
@@ -46,6 +45,11 @@ def test_every_published_network_is_there():
     own = {entry.name: entry for entry in ENTRIES.values() if entry.source == "own"}
     assert own.keys() == VARIANTS.keys()
     assert {name: entry.top1 for name, entry in own.items()} == {name: v.top1 for name, v in VARIANTS.items()}
+    for family in families().values():
+        for name, variant in family.variants.items():
+            assert own[name].family == family.name
+            assert own[name].merges == (variant.merged is not None)
+            assert own[name].release == (family.release.page if family.release and own[name].tags else "")
 
 
 def test_timm_has_every_network_and_tag_that_we_say_it_has():
@@ -110,8 +114,8 @@ def test_strides_and_channels_of_timms_networks(name):
 
 def test_find():
     assert catalogue.find("starnet_s1") is catalogue.find("starnet_s1.in1k") is ENTRIES["starnet_s1"]
-    assert catalogue.split("starnet_s1.in1k") == ("starnet_s1", "in1k")
-    assert catalogue.split("starnet") == ("starnet", "")
+    assert names.split_tag("starnet_s1.in1k") == ("starnet_s1", "in1k")
+    assert names.split_tag("starnet") == ("starnet", "")
 
 
 @pytest.mark.parametrize(

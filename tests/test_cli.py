@@ -19,8 +19,10 @@ from ultralytics.nn import tasks
 from ultralytics.utils import ROOT as ULTRALYTICS
 
 import yolo_backbones
-from yolo_backbones import bases, catalogue, cli, doctor, write_yaml
+from yolo_backbones import catalogue, cli, detectors, doctor, names, write_yaml
+from yolo_backbones.cli import new
 from yolo_backbones.composition import compose, levels, resolve
+from yolo_backbones.doctor import checks, probe
 
 PACKAGE = Path(yolo_backbones.__file__).parent
 COMMAND = ["python", "-m", "yolo_backbones.cli"]
@@ -293,8 +295,8 @@ def test_one_backbone_is_no_plural(call):
 
 def test_yolos_marks_of_segment_anything_are_known():
     marks = re.findall(r'"(sam[\w.]*_)"', inspect.getsource(ultralytics_cfg))
-    assert "sam_" in marks and all(cli._taken_for_sam(f"yolov8n-{mark}x") for mark in marks)
-    assert not cli._taken_for_sam("yolov8n-samvit_base_patch16")
+    assert "sam_" in marks and all(names.taken_for_sam(f"yolov8n-{mark}x") for mark in marks)
+    assert not names.taken_for_sam("yolov8n-samvit_base_patch16")
 
 
 @pytest.mark.parametrize("name", ["sam2_hiera_tiny", "vit_base_patch16_224.sam_in1k"])
@@ -303,7 +305,7 @@ def test_a_name_for_segment_anything_gets_a_file_of_another(call, tmp_path, monk
     made, used = json.loads(call("info", name, "--json")[1])["commands"]
     assert call(*shlex.split(made, comments=True)[1:])[0] == 0
     (file,) = tmp_path.iterdir()
-    assert f"model={file.name} " in used and not cli._taken_for_sam(file.stem)
+    assert f"model={file.name} " in used and not names.taken_for_sam(file.stem)
     assert tasks.yaml_model_load(file.name)["backbone"][0][2] == "Network"
 
 
@@ -338,9 +340,9 @@ def test_new_prints_yaml_and_nothing_else(run_cli, tmp_path):
 
 
 def test_every_head_gets_a_data_set_of_its_task():
-    for base in bases.names().values():
+    for base in detectors.configs().values():
         head = yaml.safe_load(base.read_text())["head"][-1][2]
-        data = cli._data(head)
+        data = new._data(head)
         if head == "Classify":
             assert data == "mnist160"
             continue
@@ -521,21 +523,21 @@ def test_doctor_finds_packages_that_are_missing_or_too_old(monkeypatch):
 
     def version(name):
         if name not in versions:
-            raise doctor.metadata.PackageNotFoundError(name)
+            raise checks.metadata.PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
-    assert doctor._package("ultralytics").ok and doctor._package("torch").ok
-    assert doctor._package("torchvision").value == "not installed"
-    assert "pip install torchvision" in doctor._package("torchvision").advice
-    assert "1.0.31 or later is needed" in doctor._package("timm").advice
+    monkeypatch.setattr(checks.metadata, "version", version)
+    assert checks.package("ultralytics").ok and checks.package("torch").ok
+    assert checks.package("torchvision").value == "not installed"
+    assert "pip install torchvision" in checks.package("torchvision").advice
+    assert "1.0.31 or later is needed" in checks.package("timm").advice
 
 
 def test_doctor_tells_what_the_plugin_said_when_it_failed(call, monkeypatch):
     said = "yolo_backbones: its models are not available, since the plugin failed to start with ValueError: bad row"
-    answer = doctor._Answer({"active": False}, doctor._told(f"other news\n{said}\n"))
+    answer = probe.Answer({"active": False}, probe.told(f"other news\n{said}\n"))
     start_up = doctor.Check("start-up files", "there")
-    monkeypatch.setattr(doctor, "examine", lambda: [start_up, doctor._activity("this Python", answer, start_up)])
+    monkeypatch.setattr(doctor, "examine", lambda: [start_up, checks.activity("this Python", answer, start_up)])
     code, out, _ = call("doctor")
     assert code == 1
     assert re.search(r"ok +start-up files +there", out) and re.search(r"NOT +this Python +not active", out)
@@ -546,6 +548,6 @@ def test_doctor_tells_what_the_plugin_said_when_it_failed(call, monkeypatch):
 def test_doctor_finds_restricted_loading_that_has_no_effect(monkeypatch, value, ok):
     monkeypatch.setenv("ULTRALYTICS_SAFE_LOAD", value)
     monkeypatch.setattr(tasks, "SAFE_LOAD", False)
-    assert doctor._restricted(tasks).ok == ok
+    assert checks.restricted(tasks).ok == ok
     if not ok:
-        assert "no effect" in doctor._restricted(tasks).value
+        assert "no effect" in checks.restricted(tasks).value

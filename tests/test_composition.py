@@ -13,9 +13,10 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 from ultralytics import RTDETR, YOLO
 
-from yolo_backbones import bases, compose, composition
-from yolo_backbones.blocks import network
+from yolo_backbones import compose, detectors, names
+from yolo_backbones.backbones import is_backbone
 from yolo_backbones.composition import families, levels
+from yolo_backbones.families import families as papers
 
 SMALL = "starnet_s050"
 # The architectures of timm that the contract is tried on: one of each way in which maps come about.
@@ -29,9 +30,9 @@ TIMM = {
     "levit_128s": "no map at stride 8",
 }
 TASKS = ("", "-seg", "-pose", "-obb", "-cls")
-SERVED = [name for name in bases.names() if name != "yolo11-cls-resnet18"]
+SERVED = [name for name in detectors.configs() if name != "yolo11-cls-resnet18"]
 FIXED = "vanillanet_13_x1_5_ada_pool"  # pools every image to one size, and has a test of its own
-OWN = [name for name in network.published() if name != FIXED]
+OWN = [name for name in (variant for paper in papers().values() for variant in paper.variants) if name != FIXED]
 
 
 def joined(base: str, backbone: str) -> str:
@@ -67,7 +68,7 @@ class Pair:
             for parameter in self.model.parameters():
                 if not parameter.any():
                     parameter.normal_(std=0.1)
-        self.base = bases.find(base_of(name))
+        self.base = detectors.find(base_of(name))
         self.side = 128 if int(max(self.model.stride)) == 64 else 96
 
 
@@ -83,7 +84,9 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 def base_of(name: str) -> str:
     stem = name.removesuffix(".yaml")
-    return next(base for base, token in composition._readings(stem) if bases.known(base) and composition._kind(token))
+    return next(
+        base for base, token in names.readings(stem) if detectors.known(base) and is_backbone(names.split_tag(token)[0])
+    )
 
 
 def tensors(outputs: object) -> list[torch.Tensor]:

@@ -14,6 +14,7 @@ from ultralytics.utils import ROOT
 from ultralytics.utils.torch_utils import get_flops
 
 from yolo_backbones import configs
+from yolo_backbones.families import families
 
 STOCK = yaml.safe_load((ROOT / "cfg" / "models" / "v8" / "yolov8.yaml").read_text())
 FAMILIES = sorted({path.stem for path in configs.models().values()})
@@ -46,8 +47,9 @@ def fused():
     return figures
 
 
-def test_the_four_families_are_shipped():
-    assert FAMILIES == ["yolov8-fasternet", "yolov8-skconv", "yolov8-starnet", "yolov8-vanillanet"]
+def test_every_family_has_a_config_and_every_config_a_family():
+    assert sorted(f"yolov8-{name}" for name in families()) == FAMILIES
+    assert {"yolov8-fasternet", "yolov8-skconv", "yolov8-starnet", "yolov8-vanillanet"} <= {*FAMILIES}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -18,7 +18,7 @@ from ultralytics.utils.callbacks import get_default_callbacks
 from ultralytics.utils.torch_utils import ModelEMA
 
 from yolo_backbones import configs, shapes
-from yolo_backbones.blocks.vanillanet import DeepTraining, VanillaNet, deep_convs
+from yolo_backbones.families.vanillanet import DeepTraining, VanillaNet, deep_convs
 
 NAME = "yolov8n-vanillanet.yaml"
 QUICK = {"imgsz": 64, "batch": 2, "workers": 0, "plots": False, "device": "cpu", "verbose": False}

@@ -28,6 +28,7 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import ASSETS
 
 from yolo_backbones import configs
+from yolo_backbones.families import families
 
 FAMILIES = sorted({path.stem.replace("yolov8", "yolov8n") for path in configs.models().values()})
 SIDE = 160
@@ -371,13 +372,6 @@ def test_a_detector_without_nms_equals_pytorch(fitted, exported):
         assert_same_boxes(ours, reference, 1e-3, 0.99)
 
 
-# What a family's definition asks for and stock YOLOv8 has not.
-OWN_NODES = {
-    "fasternet": {"Relu"},
-    "skconv": {"Relu", "GlobalAveragePool"},
-    "starnet": {"Clip"},  # ReLU6
-    "vanillanet": {"Relu"},
-}
 # Nodes that compute nothing of the network.
 OVERHEAD = (
     "Cast", "ConstantOfShape", "Expand", "Gather", "Identity", "Range", "Reshape", "Shape", "Slice",
@@ -395,7 +389,7 @@ def counts(name: str, dynamic: bool) -> Any:
 def test_the_graph_has_no_node_that_neither_stock_nor_the_definition_needs(family, dynamic, request):
     need(request, *ONNX)
     for ours, stock in zip(counts(family, dynamic), counts("yolov8n", dynamic)):
-        assert set(ours) - set(stock) <= OWN_NODES[family.removeprefix("yolov8n-")]
+        assert set(ours) - set(stock) <= families()[family.removeprefix("yolov8n-")].operators
         assert {op: (ours[op], stock[op]) for op in OVERHEAD if ours[op] > stock[op]} == {}
     simplified = counts(family, dynamic)[1]
     assert simplified["Identity"] == 0

@@ -19,15 +19,15 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops
 
 from yolo_backbones import configs
-from yolo_backbones.blocks import network
-from yolo_backbones.blocks.fold import fold_batch_norms
-from yolo_backbones.blocks.merge import Mergeable
-from yolo_backbones.blocks.network import Network
-from yolo_backbones.blocks.sknet import SKConv
+from yolo_backbones.backbones.network import Network
+from yolo_backbones.families import families
+from yolo_backbones.families.sknet import SKConv
+from yolo_backbones.layers.fold import fold_batch_norms
+from yolo_backbones.layers.merge import Mergeable
 
 FIXED = "vanillanet_13_x1_5_ada_pool"  # pools every image to one size: no detector
 DEEPER = re.compile(r"vanillanet_(9|1\d)")  # vanillanet_8 with its largest block repeated
-OWN = [name for name in network.published() if name != FIXED and not DEEPER.match(name)]
+OWN = [name for family in families().values() for name in family.variants if name != FIXED and not DEEPER.match(name)]
 FAMILIES = sorted(stem.removeprefix("yolov8-") for stem in configs.models())
 # Architectures of timm, and how many BatchNorms have something else than a convolution in front of them.
 TIMM = {

@@ -103,7 +103,7 @@ def test_start_of_python_stays_cheap(environment: Environment) -> None:
 def test_yolo_command_trains_our_model(environment: Environment, coco8: Path) -> None:
     options = ["epochs=1", "imgsz=32", "batch=2", "workers=0", "plots=False", "device=cpu", f"project={coco8.parent}"]
     out = environment.python("-c", YOLO, "train", "model=yolov8n-starnet.yaml", f"data={coco8}", *options)
-    assert "yolo_backbones.blocks.starnet.StarStage" in out
+    assert "yolo_backbones.families.starnet.StarStage" in out
     assert "1 epochs completed" in out
 
 
@@ -119,7 +119,7 @@ def test_the_command_comes_along_with_its_table(environment: Environment) -> Non
 
 
 def test_switched_off(environment: Environment) -> None:
-    code = "import sys, ultralytics.nn.tasks; print('yolo_backbones.plugin' in sys.modules)"
+    code = "import sys, ultralytics.nn.tasks; print('yolo_backbones.seam' in sys.modules)"
     assert environment.python("-c", code, YOLO_BACKBONES_DISABLE="1").split()[-1] == "False"
 
 

@@ -18,9 +18,13 @@ from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import torch_utils
 
-from yolo_backbones import weights
-from yolo_backbones.blocks.network import Chain, FeatureMap, Network, maps, published
+from yolo_backbones.backbones.chain import Chain
+from yolo_backbones.backbones.network import FeatureMap, Network
+from yolo_backbones.backbones.own import maps
 from yolo_backbones.composition import compose
+from yolo_backbones.families import families, family_of
+from yolo_backbones.weights import report
+from yolo_backbones.weights.loaded import IMAGENET
 
 SMALL = "test_resnet"  # 0.5 M parameters, strides 2 to 32
 TAPS = (4, 6, 8)
@@ -30,7 +34,7 @@ QUICK = {"imgsz": 64, "batch": 2, "workers": 0, "plots": False, "device": "cpu",
 def network(name: str) -> nn.Module:
     """timm's network, or our VanillaNet, with random weights that no mistake could go unnoticed with."""
     torch.manual_seed(0)
-    built = published()[name].variant.build() if name.startswith("vanillanet") else timm.create_model(name)
+    built = family_of(name).variants[name].build() if name.startswith("vanillanet") else timm.create_model(name)
     randomise_batch_norm(built)
     return built.eval()
 
@@ -55,7 +59,7 @@ def rows(model: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
 def features(network: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
     """The reference's maps at strides 8, 16 and 32, of the image as it was trained to see it."""
     told = getattr(network, "pretrained_cfg", None)
-    mean, std = (told["mean"], told["std"]) if told else weights.IMAGENET
+    mean, std = (told["mean"], told["std"]) if told else IMAGENET
     image = (image - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
     with torch.no_grad():
         if told:
@@ -345,8 +349,8 @@ def test_a_chain_runs_its_rows():
 
 
 def test_strides_of_our_variants():
-    for name in published():
-        strides = [s for s in maps(name).strides if s]
+    for name in (variant for family in families().values() for variant in family.variants):
+        strides = [map.stride for map in maps(name) if map.stride]
         assert strides == sorted(strides) and ("ada_pool" in name or {4, 8, 16, 32} <= set(strides))
 
 
@@ -365,7 +369,7 @@ def test_a_partial_file_is_told_and_another_networks_refused(name, tmp_path, mon
     safetensors.torch.save_file({key: value for key, value in state.items() if key not in last}, part)
     safetensors.torch.save_file(network("mobilenetv4_conv_small_035").state_dict(), other)
     said = []
-    monkeypatch.setattr(weights.LOGGER, "warning", said.append)
+    monkeypatch.setattr(report.LOGGER, "warning", said.append)
     DetectionModel(compose("yolov8n", name, part), verbose=False)
     assert len(said) == 1 and "left as initialised" in said[0]
     with pytest.raises(ValueError, match=rf"{name}: .*other\.safetensors"):
@@ -376,7 +380,7 @@ def test_a_deeper_networks_weights_are_warned_of(tmp_path, monkeypatch):
     """All of resnet18's tensors have their like in resnet34, which has more."""
     file = saved(timm.create_model("resnet34"), tmp_path)
     said = []
-    monkeypatch.setattr(weights.LOGGER, "warning", said.append)
+    monkeypatch.setattr(report.LOGGER, "warning", said.append)
     DetectionModel(compose("yolov8n", "resnet18", file), verbose=False)
     assert len(said) == 1 and "not part of the network" in said[0] and "the classifier" in said[0]
 

@@ -16,8 +16,8 @@ from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, torch_safe_load
 
 from yolo_backbones import configs
-from yolo_backbones import weights as loading
-from yolo_backbones.blocks.network import Chain
+from yolo_backbones.backbones.chain import Chain
+from yolo_backbones.backbones.timm import TimmBackbone
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint") or not hasattr(tasks, "_SafeLoad"),
@@ -82,9 +82,9 @@ IMPORTED = [
     "timm.models._pretrained.Path",
     "timm.layers.format.Enum",
     "timm.models._registry.defaultdict",
-    "yolo_backbones.blocks.fold.defaultdict",
-    "yolo_backbones.blocks.network.Path",
-    "yolo_backbones.blocks.network.Variant",
+    "yolo_backbones.layers.fold.defaultdict",
+    "yolo_backbones.backbones.published.Path",
+    "yolo_backbones.families.starnet.Variant",
     "torchvision.ops.stochastic_depth.Tensor",
 ]
 
@@ -111,19 +111,19 @@ def test_no_shell_command_runs(tmp_path):
 
 CALLED = {
     "Network": call(
-        named("yolo_backbones.blocks.network.Network"),
+        named("yolo_backbones.backbones.network.Network"),
         number(3),
         text("vanillanet_5"),
         listed(number(1), number(2), number(3)),
         mapping(strides=listed(number(8)), weights=text("in1k")),
     ),
     "Chain": call(
-        named("yolo_backbones.blocks.network.Chain"),
+        named("yolo_backbones.backbones.chain.Chain"),
         text("Conv"),
         listed(listed(number(1), text("__setattr__"), listed(text("Bottleneck")))),
         listed(),
     ),
-    "StarStage": call(named("yolo_backbones.blocks.starnet.StarStage"), number(10**6), number(10**6)),
+    "StarStage": call(named("yolo_backbones.families.starnet.StarStage"), number(10**6), number(10**6)),
     "timm's": call(named("timm.layers.conv_bn_act.ConvNormAct"), number(3), number(8)),
     "torchvision's": call(named("torchvision.ops.stochastic_depth.StochasticDepth"), number(1), text("row")),
 }
@@ -139,8 +139,7 @@ def test_a_checkpoint_cannot_call_a_constructor(name, tmp_path):
 def test_a_detector_built_while_unpickling_fetches_and_reads_nothing(tmp_path, monkeypatch):
     """Ultralytics lets a file call its own models, and they take any config."""
     reached = []
-    monkeypatch.setattr(loading.ours, "from_file", lambda path, *_: reached.append(path))
-    monkeypatch.setattr(loading.timm, "from_file", lambda _, path, *__: reached.append(path))
+    monkeypatch.setattr(TimmBackbone, "from_file", lambda self, path, *_: reached.append(path))
     weights = tmp_path / "mine.safetensors"
     weights.write_bytes(b"x" * 100)
     row = listed(
@@ -174,8 +173,8 @@ UNKNOWN = [
     "timm.models...os.system",
     "timm.layers.",
     "yolo_backbones.cli.app",
-    "yolo_backbones.blocks.nowhere.Net",
-    "yolo_backbones.blocks.starnet.StarNest",
+    "yolo_backbones.families.nowhere.Net",
+    "yolo_backbones.families.starnet.StarNest",
 ]
 
 

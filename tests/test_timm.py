@@ -15,8 +15,13 @@ from torch import nn
 from ultralytics.nn.modules import Conv, ConvTranspose
 from ultralytics.utils.torch_utils import fuse_conv_and_bn, fuse_deconv_and_bn, initialize_weights
 
-from yolo_backbones.blocks.pyramid import PyramidLevel, SimpleFeaturePyramid, source
-from yolo_backbones.blocks.timm import Shapes, TimmFeatures, _plan, _resampled, _Traceable, maps
+from yolo_backbones.backbones.timm.embeddings import resampled
+from yolo_backbones.backbones.timm.features import TimmFeatures
+from yolo_backbones.backbones.timm.maps import maps
+from yolo_backbones.backbones.timm.plan import plan
+from yolo_backbones.backbones.timm.traceable import Traceable
+from yolo_backbones.layers.meta import Shapes
+from yolo_backbones.layers.pyramid import PyramidLevel, SimpleFeaturePyramid, source
 
 # One of each way that timm hands out maps, and of each way that a network falls short of strides 8, 16, 32 at any size.
 SAMPLE = {
@@ -184,7 +189,7 @@ def test_finding_out_how_to_build_draws_no_random_numbers(name):
         torch.manual_seed(0)
         built.append(TimmFeatures(name, WANTED).state_dict())
     maps.cache_clear()
-    _plan.cache_clear()
+    plan.cache_clear()
     torch.manual_seed(0)
     built.append(TimmFeatures(name, WANTED).state_dict())
     for key, value in built[0].items():
@@ -221,10 +226,10 @@ def test_the_deepest_map_and_none_behind_it():
 @pytest.mark.parametrize("name", ["resnet18", "test_resnet", "hrnet_w18_small"])
 def test_building_for_shapes_alone_leaves_out_nothing_more(name):
     """Additions in place are part of the network: a shortcut that ends in one is not idle."""
-    _plan.cache_clear()
+    plan.cache_clear()
     with torch.device("meta"), Shapes():
         shapes = TimmFeatures(name, WANTED)
-    _plan.cache_clear()
+    plan.cache_clear()
     with torch.device("meta"):
         real = TimmFeatures(name, WANTED)
     assert [key for key, _ in shapes.named_parameters()] == [key for key, _ in real.named_parameters()]
@@ -267,7 +272,7 @@ def test_position_embeddings_follow_the_size():
     state["pos_embed"] = grid.reshape(1, 196, 1).expand(1, 196, 192).clone()
     with torch.device("meta"), Shapes():
         assert TimmFeatures("cait_xxs24_224", WANTED).imgsz == 640
-    found = _resampled(state["pos_embed"], torch.Size((1, 1600, 192)))
+    found = resampled(state["pos_embed"], torch.Size((1, 1600, 192)))
     found = found.view(40, 40, 192)
     assert torch.allclose(found, found[:1, :, :1].expand_as(found), atol=1e-5)
     expected = (torch.arange(40) + 0.5) * 14 / 40 - 0.5
@@ -277,24 +282,24 @@ def test_position_embeddings_follow_the_size():
 def test_position_embeddings_of_other_forms():
     bicubic = {"mode": "bicubic", "antialias": True}
     planes = torch.randn(1, 5, 4, 6)
-    assert torch.equal(_resampled(planes, torch.Size((1, 5, 8, 9))), F.interpolate(planes, (8, 9), **bicubic))
+    assert torch.equal(resampled(planes, torch.Size((1, 5, 8, 9))), F.interpolate(planes, (8, 9), **bicubic))
     tokens = torch.randn(1, 1 + 16, 3)
-    found = _resampled(tokens, torch.Size((1, 1 + 64, 3)))
+    found = resampled(tokens, torch.Size((1, 1 + 64, 3)))
     grid = F.interpolate(tokens[:, 1:].mT.reshape(1, 3, 4, 4), (8, 8), **bicubic).flatten(2).mT
     assert torch.equal(found, torch.cat((tokens[:, :1], grid), 1))
     line = torch.randn(27, 8)
     assert torch.equal(
-        _resampled(line, torch.Size((79, 8))),
+        resampled(line, torch.Size((79, 8))),
         F.interpolate(line.mT[None, :, None], (1, 79), **bicubic)[0, :, 0].mT,
     )
     for shape in [(1, 65, 4), (65, 3), (1, 17, 3)]:
-        assert _resampled(tokens, torch.Size(shape)) is None
+        assert resampled(tokens, torch.Size(shape)) is None
 
 
 @pytest.mark.parametrize(("old", "new"), [(14, 40), (37, 9), (5, 5), (7, 8)])
 def test_resizing_as_a_product(old, new):
     x = torch.randn(2, 3, old, old + 2)
-    with _Traceable():
+    with Traceable():
         found = F.interpolate(x, size=(new, new + 3), mode="bicubic", antialias=True)
         plain = F.interpolate(x, size=(new, new + 3), mode="bilinear")
     expected = F.interpolate(x, size=(new, new + 3), mode="bicubic", antialias=True)
@@ -304,7 +309,7 @@ def test_resizing_as_a_product(old, new):
 
 def test_repeating_as_an_expansion():
     x = torch.randn(2, 3, 4)
-    with _Traceable():
+    with Traceable():
         found = [x.repeat_interleave(2, -1), x.repeat_interleave(3, 1)]
     assert torch.equal(found[0], x.repeat_interleave(2, -1)) and torch.equal(found[1], x.repeat_interleave(3, 1))
 

@@ -23,15 +23,27 @@ from conftest import randomise_batch_norm
 from torch import nn
 from ultralytics.nn.modules import Conv
 
-from yolo_backbones import weights
-from yolo_backbones.blocks.network import Published, published
-from yolo_backbones.blocks.vanillanet import VanillaNet, own_name
-from yolo_backbones.registry import Variant
-from yolo_backbones.weights import IMAGENET, Weights
+from yolo_backbones.backbones import find, is_backbone
+from yolo_backbones.families import Variant, families, family_of
+from yolo_backbones.families.vanillanet import VanillaNet, own_name
+from yolo_backbones.weights import fit, report
+from yolo_backbones.weights.loaded import IMAGENET, Weights
 
 STARNET = "timm/starnet_s1.in1k"
 RESNET = "timm/test_resnet.r160_in1k"  # 0.5 M parameters
 HTML = b"<!DOCTYPE html>\n<html><body>Please log in</body></html>"
+
+
+VARIANTS = [variant for family in families().values() for variant in family.variants]
+
+
+def load(name: str, source, channels: int = 3) -> Weights:
+    return find(name).load(source, channels)
+
+
+def apply(network: nn.Module, weights: Weights, rename, name: str) -> None:
+    family = family_of(name)
+    fit.apply(network, weights, rename, name, family.classifier, family.unused)
 
 
 class Server(ThreadingHTTPServer):
@@ -101,7 +113,11 @@ def point_at(caches, monkeypatch):
         template = url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
         monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(weights.ours, "VANILLANET_RELEASES", f"{url}/ckpt")
+        for name, family in families().items():
+            if family.release is not None:
+                urls = {network: f"{url}/ckpt/{Path(file).name}" for network, file in family.release.urls.items()}
+                elsewhere = dataclasses.replace(family.release, urls=urls)
+                monkeypatch.setitem(families(), name, dataclasses.replace(family, release=elsewhere))
 
     point("http://127.0.0.1:9")
     return point
@@ -123,9 +139,9 @@ def log():
             lines.append((record.levelname, record.getMessage()))
 
     handler = Collect(logging.INFO)
-    weights.LOGGER.addHandler(handler)
+    report.LOGGER.addHandler(handler)
     yield lines
-    weights.LOGGER.removeHandler(handler)
+    report.LOGGER.removeHandler(handler)
 
 
 def network_of(name: str, **options) -> nn.Module:
@@ -156,7 +172,7 @@ def resnet_file(resnet):
 
 
 def ours(name: str, **options) -> nn.Module:
-    return published()[name].variant.build(**options).eval()
+    return family_of(name).variants[name].build(**options).eval()
 
 
 def saved(content) -> bytes:
@@ -191,37 +207,39 @@ def test_the_import_is_quick():
 
 
 def test_tags():
-    assert weights.tags("starnet_s1") == ["in1k"]
-    assert weights.tags("vanillanet_6") == ["in1k"]
-    assert weights.tags("sknet_50") == weights.tags("skresnext50_32x4d") == ["ra_in1k"]
-    default, *others = weights.tags("vit_base_patch16_224")
+    assert find("starnet_s1").tags() == ("in1k",)
+    assert find("vanillanet_6").tags() == ("in1k",)
+    assert find("sknet_50").tags() == find("skresnext50_32x4d").tags() == ("ra_in1k",)
+    default, *others = find("vit_base_patch16_224").tags()
     assert default == timm.get_pretrained_cfg("vit_base_patch16_224").tag and "mae" in others
-    for name in ("starnet_s050", "skresnet50", "sknet_26", "resnet18.a1_in1k", "no_such_network"):
-        assert not weights.tags(name)
+    for name in ("starnet_s050", "skresnet50", "sknet_26", "starnet"):
+        assert not find(name).tags()
+    for name in ("resnet18.a1_in1k", "no_such_network"):
+        assert not is_backbone(name)
 
 
 def test_our_networks_have_no_other_parts():
     """Of a new part at the end of one it has to be decided how it is called when a backbone leaves it out."""
-    for name in published():
+    for name in VARIANTS:
         with torch.device("meta"):
             parts = {key.split(".")[0] for key in ours(name).state_dict()}
-        assert parts <= {"stem", "stages"} | weights.ours.BETWEEN | weights.ours.CLASSIFIERS
+        assert parts <= {"stem", "stages"} | family_of(name).unused | family_of(name).classifier
 
 
 def test_normalisation_is_what_the_weights_were_trained_with():
-    for name in published():
-        for tag in weights.tags(name):
+    for name in VARIANTS:
+        for tag in find(name).tags():
             cfg = timm.get_pretrained_cfg(f"{name}.{tag}") if timm.is_model(name) else None
             expected = (cfg.mean, cfg.std) if cfg else IMAGENET
-            assert weights.normalisation(name, tag, 3) == weights.normalisation(name, None, 3) == expected
+            assert find(name).normalisation(tag, 3) == find(name).normalisation(None, 3) == expected
     half = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert weights.normalisation("vit_base_patch16_224", None, 3) == half
-    assert weights.normalisation("vit_base_patch16_224", "mae", 3) == IMAGENET
-    assert weights.normalisation("starnet_s050", None, 4) == (
+    assert find("vit_base_patch16_224").normalisation(None, 3) == half
+    assert find("vit_base_patch16_224").normalisation("mae", 3) == IMAGENET
+    assert find("starnet_s050").normalisation(None, 4) == (
         (0.485, 0.456, 0.406, 0.485),
         (0.229, 0.224, 0.225, 0.229),
     )
-    mean, std = weights.normalisation("starnet_s050", None, 1)
+    mean, std = find("starnet_s050").normalisation(None, 1)
     assert mean == pytest.approx((0.449,), abs=1e-6) and std == pytest.approx((0.226,), abs=1e-6)
 
 
@@ -236,7 +254,7 @@ def test_normalisation_is_what_the_weights_were_trained_with():
 )
 def test_an_unknown_tag_names_the_known(point_at, name, tag, says):
     with pytest.raises(ValueError, match=says) as error:
-        weights.load(name, tag)
+        load(name, tag)
     assert name in one_sentence(error)
 
 
@@ -248,14 +266,14 @@ def test_a_tag_loads_from_the_hub_once(online, log, starnet, starnet_file):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    found = weights.load("starnet_s1", "in1k")
+    found = load("starnet_s1", "in1k")
     assert torch.equal(torch.rand(3), expected), "loading must not change what is drawn afterwards"
     assert_same(found.state, starnet.state_dict())
     assert found.naming == "timm" and found.classifier == ("head.weight", "head.bias")
     assert (found.mean, found.std) == IMAGENET
 
     network = ours("starnet_s1")
-    weights.apply(network, found, published()["starnet_s1"].own_name, "starnet_s1")
+    apply(network, found, family_of("starnet_s1").own_name, "starnet_s1")
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(network(image), starnet(image), rtol=1e-4, atol=1e-5)
@@ -265,22 +283,22 @@ def test_a_tag_loads_from_the_hub_once(online, log, starnet, starnet_file):
     ]
 
     asked = len(online.asked)
-    assert_same(weights.load("starnet_s1", "in1k").state, starnet.state_dict())
+    assert_same(load("starnet_s1", "in1k").state, starnet.state_dict())
     assert len(online.asked) == asked, "what is in the cache needs no look at the hub"
 
 
 def test_the_cache_serves_without_a_network(online, point_at, monkeypatch, resnet, resnet_file):
     online.publish(RESNET, resnet_file)
-    weights.load("test_resnet", "r160_in1k")
+    load("test_resnet", "r160_in1k")
     point_at("http://127.0.0.1:9")
     for offline in (False, True):
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
-        assert_same(weights.load("test_resnet", "r160_in1k").state, resnet.state_dict())
+        assert_same(load("test_resnet", "r160_in1k").state, resnet.state_dict())
 
 
 def test_a_file_in_pickled_form_serves_where_there_is_no_other(online, resnet):
     online.publish(RESNET, saved(resnet.state_dict()), "pytorch_model.bin")
-    assert_same(weights.load("test_resnet", "r160_in1k").state, resnet.state_dict())
+    assert_same(load("test_resnet", "r160_in1k").state, resnet.state_dict())
 
 
 @pytest.mark.parametrize("offline", [False, True])
@@ -290,7 +308,7 @@ def test_no_network_is_said_at_once(point_at, monkeypatch, offline):
         start = time.perf_counter()
         says = rf"{name}\.{tag}: .*weights=path.*without the tag, {name}$"
         with pytest.raises(ConnectionError, match=says) as error:
-            weights.load(name, tag)
+            load(name, tag)
         assert time.perf_counter() - start < 5
         one_sentence(error)
 
@@ -312,19 +330,19 @@ def test_a_bad_file_on_the_hub_is_not_kept(online, caches, resnet, resnet_file, 
     spoil, says = BAD[kind]
     online.publish(RESNET, spoil(resnet_file))
     with pytest.raises(ValueError, match=rf"test_resnet\.r160_in1k: .*{says}.*weights=path") as error:
-        weights.load("test_resnet", "r160_in1k")
+        load("test_resnet", "r160_in1k")
     one_sentence(error)
     assert not kept_files(caches)
     online.publish(RESNET, resnet_file)
-    assert_same(weights.load("test_resnet", "r160_in1k").state, resnet.state_dict())
+    assert_same(load("test_resnet", "r160_in1k").state, resnet.state_dict())
 
 
 def test_a_damaged_file_in_the_hubs_cache_is_fetched_again(online, caches, log, resnet, resnet_file):
     online.publish(RESNET, resnet_file)
-    weights.load("test_resnet", "r160_in1k")
+    load("test_resnet", "r160_in1k")
     blob, _ = sorted(kept_files(caches))
     blob.write_bytes(cut(resnet_file))
-    assert_same(weights.load("test_resnet", "r160_in1k").state, resnet.state_dict())
+    assert_same(load("test_resnet", "r160_in1k").state, resnet.state_dict())
     assert [level for level, _ in log] == ["WARNING"] and "truncated" in log[0][1]
 
 
@@ -333,7 +351,7 @@ def test_a_page_in_place_of_the_hub_is_no_network(online):
     online.files = dict.fromkeys([f"/{RESNET}/resolve/main/model.safetensors"], HTML)
     online.RequestHandlerClass = type("Page", (Handler,), {"send_header": _without_hub_headers})
     with pytest.raises(ConnectionError, match="test_resnet") as error:
-        weights.load("test_resnet", "r160_in1k")
+        load("test_resnet", "r160_in1k")
     one_sentence(error)
 
 
@@ -344,20 +362,20 @@ def _without_hub_headers(self, name, value):
 
 def test_a_hub_repository_without_weights(online):
     with pytest.raises(ValueError, match=r"neither model\.safetensors nor pytorch_model\.bin") as error:
-        weights.load("test_resnet", "r160_in1k")
+        load("test_resnet", "r160_in1k")
     one_sentence(error)
 
 
 def test_images_of_other_channels(online, starnet, starnet_file):
     online.publish(STARNET, starnet_file)
-    own = published()["starnet_s1"].own_name
+    own = family_of("starnet_s1").own_name
     for channels in (1, 4):
-        found = weights.load("starnet_s1", "in1k", channels)
+        found = load("starnet_s1", "in1k", channels)
         first = timm.models.adapt_input_conv(channels, starnet.stem[0].conv.weight)
         assert torch.equal(found.state["stem.0.conv.weight"], first)
         assert len(found.mean) == len(found.std) == channels
         network = ours("starnet_s1", channels=channels)
-        weights.apply(network, found, own, "starnet_s1")
+        apply(network, found, own, "starnet_s1")
         assert torch.equal(network.stem.conv.weight, first)
 
 
@@ -376,12 +394,12 @@ def by_url(online, monkeypatch):
 
 def test_weights_by_url(online, by_url, caches, point_at, resnet):
     online.files[by_url] = saved(resnet.state_dict())
-    found = weights.load("test_resnet", "r160_in1k")
+    found = load("test_resnet", "r160_in1k")
     assert_same(found.state, resnet.state_dict())
     assert found.origin == online.url + by_url
     assert kept_files(caches) == [caches / "torch" / "hub" / "checkpoints" / "test_resnet-0123abcd.pth"]
     asked = len(online.asked)
-    assert_same(weights.load("test_resnet", "r160_in1k").state, resnet.state_dict())
+    assert_same(load("test_resnet", "r160_in1k").state, resnet.state_dict())
     assert len(online.asked) == asked == 1
 
 
@@ -397,11 +415,11 @@ def test_a_bad_file_at_a_url_is_not_kept(online, by_url, caches, resnet, kind):
         spoil, says = BAD[kind]
         error_type, online.files[by_url] = ValueError, spoil(good)
     with pytest.raises(error_type, match=rf"test_resnet\.r160_in1k: .*{says}") as error:
-        weights.load("test_resnet", "r160_in1k")
+        load("test_resnet", "r160_in1k")
     one_sentence(error)
     assert not [path for path in caches.rglob("*") if path.is_file()]
     online.files[by_url], online.breaks_off = good, set()
-    assert_same(weights.load("test_resnet", "r160_in1k").state, resnet.state_dict())
+    assert_same(load("test_resnet", "r160_in1k").state, resnet.state_dict())
 
 
 # ---- VanillaNet ----
@@ -411,7 +429,10 @@ def test_a_bad_file_at_a_url_is_not_kept(online, by_url, caches, resnet, kind):
 def vanilla(monkeypatch):
     """A small network under the name of a published one, and its state dict in the authors' names."""
     small = Variant(VanillaNet, {"dims": (8, 12, 16, 16), "strides": (2, 2, 1), "num_classes": 20}, 0)
-    monkeypatch.setitem(published(), "vanillanet_5", Published(small, own_name))
+    family = family_of("vanillanet_5")
+    monkeypatch.setitem(
+        families(), family.name, dataclasses.replace(family, variants={**family.variants, "vanillanet_5": small})
+    )
     torch.manual_seed(0)
     network = small.build().eval()
     network.slope = 1.0  # published networks are trained to the end
@@ -447,12 +468,12 @@ RELEASE = "/ckpt/vanillanet_5.pth"
 def test_vanillanet_from_its_authors_release(online, log, caches, vanilla):
     reference, state = vanilla
     online.files[RELEASE] = training_checkpoint(state)
-    found = weights.load("vanillanet_5", "in1k")
+    found = load("vanillanet_5", "in1k")
     assert_same(found.state, state)
     assert found.naming == "authors" and (found.mean, found.std) == IMAGENET
     network = ours("vanillanet_5")
     network.drop_classifier()
-    weights.apply(network, found, own_name, "vanillanet_5")
+    apply(network, found, own_name, "vanillanet_5")
     kept = reference.state_dict()
     assert_same(network.state_dict(), {key: value for key, value in kept.items() if not key.startswith("head.")})
     origin = f"{online.url}{RELEASE}"
@@ -464,9 +485,9 @@ def test_vanillanet_from_its_authors_release(online, log, caches, vanilla):
             f"left out: {left_out}",
         )
     ]
-    assert_same(weights.load("vanillanet_5", "in1k").state, state)
+    assert_same(load("vanillanet_5", "in1k").state, state)
     assert online.asked == [RELEASE]
-    adapted = weights.load("vanillanet_5", "in1k", channels=1).state["stem1.0.weight"]
+    adapted = load("vanillanet_5", "in1k", channels=1).state["stem1.0.weight"]
     assert torch.equal(adapted, state["stem1.0.weight"].sum(1, keepdim=True))
 
 
@@ -476,11 +497,11 @@ def test_a_bad_release_is_not_kept(online, caches, vanilla, kind):
     spoil, says = BAD[kind]
     online.files[RELEASE] = spoil(training_checkpoint(state))
     with pytest.raises(ValueError, match=rf"vanillanet_5\.in1k: .*{says}") as error:
-        weights.load("vanillanet_5", "in1k")
+        load("vanillanet_5", "in1k")
     one_sentence(error)
     assert not [path for path in caches.rglob("*") if path.is_file()]
     online.files[RELEASE] = training_checkpoint(state)
-    assert_same(weights.load("vanillanet_5", "in1k").state, state)
+    assert_same(load("vanillanet_5", "in1k").state, state)
 
 
 def test_a_damaged_release_in_the_cache_is_fetched_again(online, log, vanilla):
@@ -489,7 +510,7 @@ def test_a_damaged_release_in_the_cache_is_fetched_again(online, log, vanilla):
     folder = Path(os.environ["TORCH_HOME"], "hub", "checkpoints")
     folder.mkdir(parents=True)
     (folder / "vanillanet_5.pth").write_bytes(cut(good))
-    assert_same(weights.load("vanillanet_5", "in1k").state, state)
+    assert_same(load("vanillanet_5", "in1k").state, state)
     assert (folder / "vanillanet_5.pth").read_bytes() == good
     assert [level for level, _ in log] == ["WARNING"]
 
@@ -501,7 +522,7 @@ def test_merged_vanillanet_is_refused(vanilla, tmp_path):
     for state in (network.state_dict(), theirs):
         torch.save(state, tmp_path / "merged.pth")
         with pytest.raises(ValueError, match="before merging") as error:
-            weights.load("vanillanet_5", tmp_path / "merged.pth")
+            load("vanillanet_5", tmp_path / "merged.pth")
         one_sentence(error)
 
 
@@ -519,7 +540,7 @@ def write(path: Path, state) -> Path:
 
 
 def in_our_names(state, name="starnet_s1"):
-    return {published()[name].own_name(key): value for key, value in state.items()}
+    return {family_of(name).own_name(key): value for key, value in state.items()}
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "weights.pth", "weights.npz"])
@@ -527,11 +548,11 @@ def test_a_file_in_timms_names_or_ours(tmp_path, log, starnet, file):
     state = starnet.state_dict()
     expected = in_our_names(state)
     for naming, content in (("timm", state), ("own", expected)):
-        found = weights.load("starnet_s1", str(write(tmp_path / file, content)))
+        found = load("starnet_s1", str(write(tmp_path / file, content)))
         assert_same(found.state, content)
         assert found.naming == naming and found.origin == str(tmp_path / file)
         network = ours("starnet_s1")
-        weights.apply(network, found, published()["starnet_s1"].own_name, "starnet_s1")
+        apply(network, found, family_of("starnet_s1").own_name, "starnet_s1")
         assert_same(network.state_dict(), expected)
     assert [level for level, _ in log] == ["INFO", "INFO"]
 
@@ -540,14 +561,14 @@ def test_a_file_in_the_authors_names(tmp_path, vanilla):
     reference, state = vanilla
     (tmp_path / "checkpoint.pth").write_bytes(training_checkpoint(state))
     network = ours("vanillanet_5")
-    weights.apply(network, weights.load("vanillanet_5", tmp_path / "checkpoint.pth"), own_name, "vanillanet_5")
+    apply(network, load("vanillanet_5", tmp_path / "checkpoint.pth"), own_name, "vanillanet_5")
     assert_same(network.state_dict(), reference.state_dict())
 
 
 def test_a_checkpoint_of_parallel_training(tmp_path, starnet):
     state = starnet.state_dict()
     wrapped = {"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3}
-    assert_same(weights.load("starnet_s1", write(tmp_path / "last.pth", wrapped)).state, state)
+    assert_same(load("starnet_s1", write(tmp_path / "last.pth", wrapped)).state, state)
 
 
 @pytest.mark.parametrize("classes", [10, 0])
@@ -558,7 +579,7 @@ def test_a_file_with_another_classifier_is_no_surprise(tmp_path, log, starnet, c
     path = write(tmp_path / "weights.pth", state)
     network = ours("starnet_s1")
     network.drop_classifier()
-    weights.apply(network, weights.load("starnet_s1", path), published()["starnet_s1"].own_name, "starnet_s1")
+    apply(network, load("starnet_s1", path), family_of("starnet_s1").own_name, "starnet_s1")
     ((level, message),) = log
     assert level == "INFO"
     assert ("; left out: head.weight, head.bias (the classifier)" in message) == bool(classes)
@@ -569,8 +590,8 @@ def test_the_network_may_keep_its_own_classifier(tmp_path, log, starnet):
     state = {**starnet.state_dict(), "head.weight": torch.ones(10, 192), "head.bias": torch.ones(10)}
     network = ours("starnet_s1")
     before = network.head.weight.clone()
-    found = weights.load("starnet_s1", write(tmp_path / "weights.pth", state))
-    weights.apply(network, found, published()["starnet_s1"].own_name, "starnet_s1")
+    found = load("starnet_s1", write(tmp_path / "weights.pth", state))
+    apply(network, found, family_of("starnet_s1").own_name, "starnet_s1")
     assert torch.equal(network.head.weight, before)
     assert log[0][0] == "INFO" and "left out: head.weight, head.bias (the classifier)" in log[0][1]
 
@@ -580,8 +601,8 @@ def test_a_file_that_lacks_some_is_warned_of(tmp_path, log, starnet):
     state["extra.weight"] = torch.ones(3)
     network = ours("starnet_s1")
     untouched = network.stages[3][0].conv.weight.clone()
-    found = weights.load("starnet_s1", write(tmp_path / "weights.pth", state))
-    weights.apply(network, found, published()["starnet_s1"].own_name, "starnet_s1")
+    found = load("starnet_s1", write(tmp_path / "weights.pth", state))
+    apply(network, found, family_of("starnet_s1").own_name, "starnet_s1")
     assert torch.equal(network.stages[3][0].conv.weight, untouched)
     assert torch.equal(network.stem.conv.weight, starnet.stem[0].conv.weight)
     lacking = [k for k in network.state_dict() if k.startswith("stages.3.") and "num_batches" not in k]
@@ -599,11 +620,11 @@ def test_weights_of_another_network_are_refused(tmp_path, starnet):
         (network_of("test_resnet").state_dict(), r"none of its \d+ tensors fits"),
     ):
         with pytest.raises(ValueError, match=f"another network: .*{says}.*; give the weights of starnet_s1") as error:
-            weights.load("starnet_s1", write(tmp_path / "weights.pth", state))
+            load("starnet_s1", write(tmp_path / "weights.pth", state))
         one_sentence(error)
     empty = Weights({"a": torch.ones(1)}, "timm", (), *IMAGENET, "a file")
     with pytest.raises(ValueError, match="none of the 1 tensors from a file fits"):
-        weights.apply(ours("starnet_s1"), empty, None, "starnet_s1")
+        apply(ours("starnet_s1"), empty, None, "starnet_s1")
 
 
 NO_WEIGHTS = {
@@ -631,7 +652,7 @@ def test_a_file_without_weights_says_what_it_is(tmp_path, file, name):
     content, says = NO_WEIGHTS[file]
     (tmp_path / file).write_bytes(content({"conv1.weight": torch.ones(64, 3, 3, 3)}))
     with pytest.raises(ValueError, match=rf"^{name}: .*{says}") as error:
-        weights.load(name, tmp_path / file)
+        load(name, tmp_path / file)
     assert str(tmp_path / file) in one_sentence(error)
     assert (tmp_path / file).exists(), "the user's files are the user's"
 
@@ -639,20 +660,20 @@ def test_a_file_without_weights_says_what_it_is(tmp_path, file, name):
 def test_no_such_file(tmp_path):
     for path, says in ((tmp_path / "no.pth", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(FileNotFoundError, match=says) as error:
-            weights.load("starnet_s1", str(path))
+            load("starnet_s1", str(path))
         one_sentence(error)
     with pytest.raises(FileNotFoundError, match=r"no\.pth"):
-        weights.load("starnet_s1", "no.pth")
+        load("starnet_s1", "no.pth")
 
 
 # ---- timm's other networks ----
 
 
 def test_a_timm_network_by_tag(online):
-    tag = weights.tags("test_vit")[0]
+    tag = find("test_vit").tags()[0]
     network = network_of("test_vit")
     online.publish(f"timm/test_vit.{tag}", safetensors.torch.save(network.state_dict()))
-    found = weights.load("test_vit", tag)
+    found = load("test_vit", tag)
     assert_same(found.state, network.state_dict())
     cfg = network.pretrained_cfg
     assert found.classifier == ("head.weight", "head.bias") and found.mean == cfg["mean"] != IMAGENET[0]
@@ -661,25 +682,25 @@ def test_a_timm_network_by_tag(online):
 @pytest.mark.parametrize("classes", [1000, 10, 0])
 def test_a_file_for_a_timm_network(tmp_path, classes):
     network = network_of("test_vit", num_classes=classes)
-    found = weights.load("test_vit", write(tmp_path / "vit.safetensors", network.state_dict()))
+    found = load("test_vit", write(tmp_path / "vit.safetensors", network.state_dict()))
     assert_same(found.state, network.state_dict())
     assert found.classifier == (("head.weight", "head.bias") if classes else ())
 
 
 def test_position_embeddings_of_another_size_are_resized(tmp_path):
     state = network_of("test_vit", img_size=96).state_dict()
-    found = weights.load("test_vit", write(tmp_path / "vit.pth", state))
+    found = load("test_vit", write(tmp_path / "vit.pth", state))
     assert found.state["pos_embed"].shape == network_of("test_vit").pos_embed.shape != state["pos_embed"].shape
 
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_a_file_for_a_timm_network_of_other_channels(tmp_path, channels):
     network = network_of("test_resnet")
-    found = weights.load("test_resnet", write(tmp_path / "resnet.pth", network.state_dict()), channels)
+    found = load("test_resnet", write(tmp_path / "resnet.pth", network.state_dict()), channels)
     first = network.pretrained_cfg["first_conv"] + ".weight"
     assert torch.equal(found.state[first], timm.models.adapt_input_conv(channels, network.state_dict()[first]))
     same = network_of("test_resnet", in_chans=channels)
-    found = weights.load("test_resnet", write(tmp_path / "resnet.pth", same.state_dict()), channels)
+    found = load("test_resnet", write(tmp_path / "resnet.pth", same.state_dict()), channels)
     assert_same(found.state, same.state_dict())
 
 
@@ -687,22 +708,22 @@ def test_a_file_for_a_timm_network_that_lacks_some_is_handed_on(tmp_path):
     state = network_of("test_resnet").state_dict()
     partial = {key: value for key, value in state.items() if not key.startswith("layer4.")}
     assert partial.keys() < state.keys()
-    assert_same(weights.load("test_resnet", write(tmp_path / "resnet.pth", partial)).state, partial)
+    assert_same(load("test_resnet", write(tmp_path / "resnet.pth", partial)).state, partial)
 
 
 def test_a_file_of_another_timm_network_is_refused(tmp_path, starnet):
     path = write(tmp_path / "starnet.pth", starnet.state_dict())
     for name in ("test_resnet", "test_vit"):
         with pytest.raises(ValueError, match=f"another network.*give the weights of {name}") as error:
-            weights.load(name, path)
+            load(name, path)
         one_sentence(error)
 
 
 def test_report_tells_expected_from_unexpected(log):
     found = Weights({"a": torch.ones(1), "b": torch.ones(1)}, "timm", (), *IMAGENET, "a file")
-    weights.report(found, 1, [], {"b": weights.UNUSED}, "net")
-    weights.report(found, 1, [], {"b": "no reason"}, "net")
-    weights.report(found, 2, ["c"], {}, "net")
+    report.report(found, 1, [], {"b": report.UNUSED}, "net")
+    report.report(found, 1, [], {"b": "no reason"}, "net")
+    report.report(found, 2, ["c"], {}, "net")
     assert [level for level, _ in log] == ["INFO", "WARNING", "WARNING"]
     with pytest.raises(ValueError, match="none of the 2 tensors from a file fits"):
-        weights.report(found, 0, [], {}, "net")
+        report.report(found, 0, [], {}, "net")

@@ -29,7 +29,7 @@ class UltralyticsFinder:
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
         """Answers for `ultralytics.nn.tasks`; and for the plugin, which may be what imports Ultralytics."""
-        if name != "ultralytics.nn.tasks" and name != "yolo_backbones.plugin":
+        if name != "ultralytics.nn.tasks" and name != "yolo_backbones.seam":
             return None
         from yolo_backbones import _autoload
 

@@ -7,28 +7,23 @@ plugin's own dependencies has to be caught here.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-SWITCH = "YOLO_BACKBONES_DISABLE"
+from . import environment
+
 TASKS = "ultralytics.nn.tasks"
-PLUGIN = "yolo_backbones.plugin"
+SEAM = "yolo_backbones.seam"
 
 _told = False
 
 
-def disabled() -> bool:
-    """Whether the environment switches the plugin off; a script may do that before it imports Ultralytics."""
-    return os.environ.get(SWITCH, "").lower() not in {"", "0", "false"}
-
-
 def find_spec(asked: object, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
     """Finds `ultralytics.nn.tasks`, or the plugin, through the finders that come after the one that was asked."""
-    if disabled():
+    if environment.disabled():
         return None
     finders = list(sys.meta_path)
     for finder in finders[finders.index(asked) + 1 :] if asked in finders else finders:
@@ -46,14 +41,14 @@ def activate() -> None:
 
 
 def _activate() -> None:
-    if disabled():
+    if environment.disabled():
         return
-    imported = sys.modules.get(PLUGIN)
+    imported = sys.modules.get(SEAM)
     if imported is not None and not hasattr(imported, "activate"):
         return  # half imported: it is what imports Ultralytics, and is watched itself
-    from yolo_backbones import plugin
+    from yolo_backbones import seam
 
-    plugin.activate()
+    seam.activate()
 
 
 def _watch(loader: Any, name: str) -> None:
@@ -96,6 +91,6 @@ def _tell(error: Exception) -> None:
     with contextlib.suppress(OSError, ValueError):  # stderr is closed
         print(
             f"yolo_backbones: its models are not available, since the plugin failed to start with "
-            f"{type(error).__name__}: {error}; {SWITCH}=1 switches it off",
+            f"{type(error).__name__}: {error}; {environment.DISABLE}=1 switches it off",
             file=sys.stderr,
         )

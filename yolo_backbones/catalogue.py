@@ -12,12 +12,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import configs
+from . import configs, names
 
 FILE = Path(__file__).with_name("catalogue.csv")
 
-_FAMILY = "yolov8-"  # the families are written as configs of YOLOv8
-_HEAD_LINES = 5  # of a family's config, in which its paper stands
+_KINDS = {
+    "family": "family, scaled by the detector's letter",
+    "own": "published network, from this package's own blocks",
+    "timm": "timm architecture",
+}
+_HUB = "the Hugging Face hub, or for a few the address that timm has"
 _SCALE = re.compile(r"^  ([nslmx]): .*# ([\d.]+)M parameters, ([\d.]+) GFLOPs", re.MULTILINE)
 
 
@@ -41,6 +45,9 @@ class Entry:
         licence: of the default weights, as their publisher names it.
         paper: arXiv number or address.
         reason: why it cannot be built; empty if it can.
+        family: the family that one of our own networks is of.
+        merges: whether `fuse()` merges more of it than BatchNorm, so that it has fewer parameters than the table says.
+        release: the page of the authors' weights; empty where they come from the Hugging Face hub, as timm's do.
         same_as: the name of which this is another; empty for most.
     """
 
@@ -58,6 +65,9 @@ class Entry:
     licence: str = ""
     paper: str = ""
     reason: str = ""
+    family: str = ""
+    merges: bool = False
+    release: str = ""
     same_as: str = ""
 
     @property
@@ -70,6 +80,23 @@ class Entry:
     def names(self) -> tuple[str, ...]:
         """Everything it may be called: its name, and that with each tag."""
         return (self.name, *(f"{self.name}.{tag}" for tag in self.tags))
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the detector's letter scales it."""
+        return self.source == "family"
+
+    @property
+    def kind(self) -> str:
+        """What it is, in words."""
+        return _KINDS[self.source]
+
+    @property
+    def origin(self) -> str:
+        """Where its published weights come from; empty without any."""
+        if not self.tags:
+            return ""
+        return f"the authors' releases, {self.release}" if self.release else _HUB
 
     @property
     def classifies_only(self) -> bool:
@@ -94,6 +121,9 @@ class Entry:
             licence=row["licence"],
             paper=row["paper"],
             reason=row["reason"],
+            family=row["family"],
+            merges=row["merges"] == "yes",
+            release=row["release"],
         )
 
 
@@ -109,31 +139,24 @@ def entries() -> dict[str, Entry]:
 
 
 def _family(stem: str) -> Entry | None:
-    if not stem.startswith(_FAMILY):
+    if not stem.startswith(configs.FAMILY):
         return None
     file = configs.models()[stem]
-    with open(file, encoding="utf-8") as lines:
-        head = "".join(line for _, line in zip(range(_HEAD_LINES), lines))
-    paper = re.search(r"https://arxiv\.org/abs/([\d.]+\d)", head)
+    paper = re.search(r"https://arxiv\.org/abs/([\d.]+\d)", configs.head(file))
     return Entry(
-        name=stem.removeprefix(_FAMILY),
+        name=stem.removeprefix(configs.FAMILY),
         source="family",
+        family=file.stem.removeprefix(configs.FAMILY),
         strides=(8, 16, 32),
         paper=paper[1] if paper else "",
-        same_as="" if file.stem == stem else file.stem.removeprefix(_FAMILY),
+        same_as="" if file.stem == stem else file.stem.removeprefix(configs.FAMILY),
     )
 
 
 def scales(family: str) -> dict[str, tuple[float, float]]:
     """What a family's YOLOv8 detector has at each letter, as its config says: millions of parameters, GFLOPs."""
-    text = configs.models()[f"{_FAMILY}{family}"].read_text(encoding="utf-8")
+    text = configs.models()[f"{configs.FAMILY}{family}"].read_text(encoding="utf-8")
     return {letter: (float(parameters), float(gflops)) for letter, parameters, gflops in _SCALE.findall(text)}
-
-
-def split(name: str) -> tuple[str, str]:
-    """A backbone's name and its tag, or an empty string: "starnet_s1.in1k" -> "starnet_s1", "in1k"."""
-    plain, _, tag = name.partition(".")
-    return plain, tag
 
 
 def find(name: str) -> Entry:
@@ -142,7 +165,7 @@ def find(name: str) -> Entry:
     Raises:
         ValueError: there is none, or it has no weights under that tag; the message names the nearest.
     """
-    plain, tag = split(name)
+    plain, tag = names.split_tag(name)
     entry = entries().get(plain)
     if entry is None:
         raise ValueError(unknown(plain))
@@ -153,14 +176,20 @@ def find(name: str) -> Entry:
 
 def _no_such_tag(entry: Entry, tag: str) -> str:
     if entry.tags:
-        near = configs.nearest(tag, list(entry.tags)) or entry.tags[:3]
+        near = names.nearest(tag, list(entry.tags)) or entry.tags[:3]
         choice = " or ".join(f"{entry.name}.{other}" for other in near)
         return f"{entry.name} has no published weights with the tag {tag}; choose {choice}"
     if entry.source == "family":
-        sizes = [other.name for other in entries().values() if other.tags and other.name.startswith(f"{entry.name}_")]
+        sizes = [other.name for other in entries().values() if other.tags and other.family == entry.family]
         hint = f"; its published sizes: {', '.join(sizes)}" if sizes else ""
         return f"{entry.name} is a family, scaled by the detector's letter, and has no published weights{hint}"
     return f"{entry.name} has no published weights; without a tag it starts from random ones"
+
+
+def is_timm(name: str) -> bool:
+    """Whether the table has an architecture of timm's under that name."""
+    entry = entries().get(name)
+    return entry is not None and entry.source == "timm"
 
 
 def unknown(name: str) -> str:
@@ -172,4 +201,4 @@ def unknown(name: str) -> str:
 
 def nearest(name: str) -> list[str]:
     """The backbones whose names are most like `name`, best first."""
-    return configs.nearest(name, list(entries()))
+    return names.nearest(name, list(entries()))

@@ -6,45 +6,47 @@ shipped one, and so does a name that Ultralytics itself has.
 
 from __future__ import annotations
 
-import difflib
+import functools
+import itertools
 import os
 import re
 from pathlib import Path
+
+from . import names
 
 _PACKAGE = Path(__file__).parent
 # In a wheel the configs lie in the package; in a checkout beside it.
 CFG = _PACKAGE / "cfg" if (_PACKAGE / "cfg").is_dir() else _PACKAGE.parent / "cfg"
 
-SUFFIXES = {".yaml", ".yml"}
+FAMILY = "yolov8-"  # the families are written as configs of YOLOv8
 
-# Other names of the shipped configs.
-ALIASES = {"yolov8-sknet": "yolov8-skconv"}
-
-# The scale letter follows the version's digits: yolov8n-starnet, yolo11s. Only the file's name is searched, never its
-# folder: "v2m/yolov8-starnet.yaml" has no letter.
-_SCALE = re.compile(r"^(yolo(?:e-)?v?\d+)([nslmx])(?=$|[-_.])", re.IGNORECASE)
+_HEAD_LINES = 6  # of a config, in which its other names stand
+_ALSO = re.compile(r"^# Also called: (.+)$", re.MULTILINE)
 
 
+@functools.cache
 def models() -> dict[str, Path]:
     """The shipped model configs by stem without a scale letter, aliases included."""
     files = {path.stem: path for path in sorted(CFG.glob("*.yaml"))}
-    return files | {alias: files[stem] for alias, stem in ALIASES.items() if stem in files}
+    also = {alias: path for path in files.values() for alias in _aliases(path)}
+    return files | also
+
+
+def _aliases(path: Path) -> list[str]:
+    """The other names that a config's first lines give it."""
+    found = _ALSO.search(head(path))
+    return found[1].split(", ") if found else []
+
+
+def head(path: Path) -> str:
+    """The first lines of a config, in which the paper and other names stand."""
+    with open(path, encoding="utf-8") as lines:
+        return "".join(itertools.islice(lines, _HEAD_LINES))
 
 
 def datasets() -> dict[str, Path]:
     """The shipped data set configs by stem."""
     return {path.stem: path for path in sorted((CFG / "datasets").glob("*.yaml"))}
-
-
-def without_scale(path: Path) -> Path:
-    """The path with the scale letter taken out of the file's name: `yolov8n-starnet.yaml` -> `yolov8-starnet.yaml`."""
-    return path.with_name(_SCALE.sub(r"\1", path.stem) + path.suffix)
-
-
-def with_scale_of(path: Path, stem: str) -> str:
-    """A config's stem with the scale letter that `path` has, if any: `yolov8-starnet` -> `yolov8n-starnet`."""
-    scale = _SCALE.match(path.stem)
-    return re.sub(r"^(yolo(?:e-)?v?\d+)(?=-|$)", rf"\g<1>{scale[2].lower()}", stem) if scale else stem
 
 
 def find_model(path: Path) -> Path | None:
@@ -53,9 +55,9 @@ def find_model(path: Path) -> Path | None:
     Args:
         path: as the user gave it, with or without folder and scale letter.
     """
-    if path.suffix not in SUFFIXES or os.path.exists(path):  # Path.exists raises where a folder may not be read
+    if path.suffix not in names.SUFFIXES or os.path.exists(path):  # Path.exists raises where a folder may not be read
         return None
-    plain = without_scale(path)
+    plain = path.with_name(names.without_scale(path.stem) + path.suffix)
     if os.path.exists(plain):  # Ultralytics finds it as well, unless a folder's name looks like a version and a scale
         return plain
     return models().get(plain.stem)
@@ -67,12 +69,6 @@ def find_dataset(path: Path) -> Path | None:
     Only for a bare name and for `cfg/datasets/`: a data set of the user's own that is not where it should be must not
     be replaced by another.
     """
-    if path.suffix not in SUFFIXES or os.path.exists(path) or path.parent not in {Path(), Path("cfg/datasets")}:
+    if path.suffix not in names.SUFFIXES or os.path.exists(path) or path.parent not in {Path(), Path("cfg/datasets")}:
         return None
     return datasets().get(path.stem)
-
-
-def nearest(name: str, known: list[str], most: int = 3) -> list[str]:
-    """The known names most like `name`, best first; case does not count."""
-    lower = {candidate.lower(): candidate for candidate in known}
-    return [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=most, cutoff=0.6)]

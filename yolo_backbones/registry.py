@@ -12,29 +12,20 @@ A block is registered with the contract of the Ultralytics layer whose row it sh
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
-import os
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar, overload
 
 from torch import nn
 
-from . import _autoload
+from . import environment, user_blocks
 
 Class = TypeVar("Class", bound=type[nn.Module])
 
 # What Ultralytics puts in front of a row's own arguments, and how many of these the row itself gives.
 CONTRACTS: dict[str, tuple[str, ...]] = {"Conv": ("c1", "c2"), "C2f": ("c1", "c2", "n"), "HGStem": ("c1", "cm", "c2")}
 FROM_ROW = frozenset({"c2", "cm"})
-
-# Modules or .py files with blocks of the user's own, imported in every process; `os.pathsep` between them.
-USER_BLOCKS = "YOLO_BACKBONES_BLOCKS"
 
 
 @dataclass(frozen=True)
@@ -53,6 +44,11 @@ class Block:
     def name(self) -> str:
         """The name a YAML row uses."""
         return self.cls.__name__
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it comes with the package."""
+        return self.cls.__module__.startswith(f"{__package__}.")
 
     @property
     def row(self) -> str:
@@ -90,31 +86,6 @@ class Block:
             inspect.signature(self.cls).bind(*given, *row[len(FROM_ROW.intersection(given)) :])
         except TypeError as error:
             raise TypeError(f"{self.name}: the YAML row gives {row}, but it takes {self.row} ({error})") from None
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A published network of a family: how it is assembled, and what its authors report.
-
-    Attributes:
-        network: the class that assembles it.
-        config: that class's arguments.
-        parameters: of the 1000-class network, in training form.
-        gmacs: multiply-accumulates at 224 px, in units of 1e9; of the merged network where there is one.
-        top1: ImageNet-1k top-1 accuracy in percent; None where no weights were published.
-        merged: parameters after merging, where merging removes any beyond BatchNorm.
-    """
-
-    network: Callable[..., nn.Module]
-    config: Mapping[str, Any]
-    parameters: int
-    gmacs: float | None = None
-    top1: float | None = None
-    merged: int | None = None
-
-    def build(self, **overrides: Any) -> nn.Module:
-        """Assembles the network, randomly initialised."""
-        return self.network(**{**self.config, **overrides})
 
 
 @dataclass
@@ -160,14 +131,13 @@ def register(cls: Class | None = None, *, like: str) -> Class | Callable[[Class]
     if cls is None:
         return lambda decorated: register(decorated, like=like)
     block = _checked(cls, like)
-    ours = cls.__module__.startswith(f"{__package__}.")
-    if not ours and not _autoload.disabled():
+    if not block.shipped and not environment.disabled():
         importlib.import_module("ultralytics.nn.tasks")  # activates the plugin, so that a taken name is found out here
     for listener in _registry.listeners:
         listener(block)
     _registry.blocks[block.name] = block
-    if not ours:
-        _pass_on(cls)
+    if not block.shipped:
+        user_blocks.pass_on(cls)
     return cls
 
 
@@ -196,62 +166,3 @@ def _checked(cls: Any, like: Any) -> Block:
             f"{call}: the name is taken by {known.cls.__module__}.{known.cls.__qualname__}; rename the class"
         )
     return Block(cls, like)
-
-
-def _pass_on(cls: type[nn.Module]) -> None:
-    """Lets child processes (multi-GPU workers, tuning, Ray) import the user's block too: they inherit the variable."""
-    if cls.__module__ == "__main__":
-        warnings.warn(
-            f"register({cls.__name__}): the class is defined in the script that is run, so its checkpoints open in "
-            "no other program, nor can multi-GPU workers build it; move it into a module and import it",
-            stacklevel=3,
-        )
-        return
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
-    entry = os.path.abspath(file) if file.endswith(".py") and "." not in cls.__module__ else cls.__module__
-    entries = [e for e in os.environ.get(USER_BLOCKS, "").split(os.pathsep) if e]
-    if entry not in entries:
-        os.environ[USER_BLOCKS] = os.pathsep.join([*entries, entry])
-
-
-def import_user_blocks() -> None:
-    """Imports the modules that `YOLO_BACKBONES_BLOCKS` names, each by import path or by .py file.
-
-    Raises:
-        ImportError: some cannot be imported; the others have been.
-    """
-    entries = [entry for entry in os.environ.get(USER_BLOCKS, "").split(os.pathsep) if entry]
-    entries = [os.path.abspath(entry) if entry.endswith(".py") else entry for entry in entries]
-    os.environ[USER_BLOCKS] = os.pathsep.join(entries)  # a child process may start in another folder
-    failed = []
-    for entry in entries:
-        try:
-            if entry.endswith(".py"):
-                _import_file(Path(entry))
-            else:
-                importlib.import_module(entry)
-        except ImportError as error:
-            failed.append(f"{USER_BLOCKS} names {entry!r}, which cannot be imported: {error}")
-    if failed:
-        raise ImportError("; ".join(failed))
-
-
-def _import_file(path: Path) -> ModuleType:
-    # Under its plain name, as a script beside it would import it: checkpoints refer to it by that name.
-    known = sys.modules.get(path.stem)
-    if known is not None:
-        file = getattr(known, "__file__", None) or "built in"
-        if Path(file).resolve() != path.resolve():
-            raise ImportError(f"a module called {path.stem} is loaded already ({file}); rename yours")
-        return known
-    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError("there is no such file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[path.stem]
-        raise
-    return module

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from ultralytics.utils import LOGGER, TQDM
 
-from .hush import hushed
+from .library_log import captured
 from .read import Unusable, contents
 
 _HUB_FILES = "model.safetensors", "pytorch_model.bin"  # timm's order
@@ -38,7 +38,7 @@ def from_hub(full: str, hub_id: str) -> Path:
             return Path(cached)
     for file in _HUB_FILES:
         try:
-            with hushed("huggingface_hub"):
+            with captured("huggingface_hub"):
                 # First whether it is there: without a network the download itself would try for half a minute.
                 hub.get_hf_file_metadata(hub.hf_hub_url(repo, file, revision=revision or None))
                 path = Path(hub.hf_hub_download(repo, file, revision=revision or None))

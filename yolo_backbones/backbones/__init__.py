@@ -1,0 +1,9 @@
+"""What a backbone's name can mean: a family scaled by the detector's letter, a published network of one, or timm's."""
+
+# First, as in `families`: Ultralytics' layers import Ultralytics' models, and these the plugin.
+import ultralytics.nn.tasks  # noqa: F401
+
+from .find import find, is_backbone
+from .protocol import Backbone
+
+__all__ = ["Backbone", "find", "is_backbone"]

@@ -1,0 +1,133 @@
+"""A family, scaled by the detector's letter: its rows stand one by one in place of the detector's own."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from .. import catalogue, configs, detectors
+from ..detectors import Detector, Row
+from . import rows
+from .protocol import Map, Strides
+
+
+@dataclass(frozen=True)
+class FamilyBackbone:
+    """A family as the config of its YOLOv8 has it.
+
+    Args:
+        name: of the family, or another name of it.
+        file: that config.
+    """
+
+    name: str
+    file: Path
+
+    def maps(self) -> tuple[Map, ...]:
+        """As `Backbone.maps`: at YOLOv8's strides, at the width that the YAML gives before it is scaled."""
+        shipped = self._shipped()
+        return tuple(Map(stride, shipped.width(row)) for stride, row in shipped.taps.items())
+
+    def tags(self) -> tuple[str, ...]:
+        """As `Backbone.tags`: none."""
+        return ()
+
+    def normalisation(self, source: str | None, channels: int) -> None:
+        """As `Backbone.normalisation`: it takes the image as it is."""
+
+    def source(self, tag: str, weights: str | Path | None) -> str | None:
+        """As `Backbone.source`: none can be asked for."""
+        if not tag and weights is None:
+            return None
+        if tag and weights is not None:
+            raise ValueError(
+                f"{self.name}.{tag} asks for published weights, and weights={str(weights)!r} for others; give one"
+            )
+        asked = f"{self.name}.{tag}" if tag else f"weights={str(weights)!r}"
+        raise ValueError(
+            f"{asked}: {self.name} is a family, scaled by the detector's letter, and has no published weights; "
+            f"its published networks have: {self._networks()}"
+        )
+
+    def features(self, strides: Strides, channels: int, source: str | None) -> NoReturn:
+        """Refuse: there is no whole network of it without a detector's letter.
+
+        Raises:
+            ValueError: always; the message names its published networks.
+        """
+        raise ValueError(
+            f"{self.name} is a family, scaled by the detector's letter, whose rows a YAML has one by one; as a whole "
+            f"network take one of: {self._networks()}"
+        )
+
+    def rows(self, detector: Detector, source: str | None) -> list[Row]:
+        """As `Backbone.rows`: at the widths that it has in YOLOv8 or at the detector's, whichever is less."""
+        groups = self._groups(detector)
+        taps = list(detector.taps.values())
+        rooms = [end - start for start, end in zip([-1, *taps], taps)]
+        needed = [sum(row[2] != rows.IDENTITY for row in group) for group in groups]
+        if any(more > room for more, room in zip(needed, rooms)):
+            return _chained(groups, detector, self.name)
+        placed: list[Row] = []
+        for group, room in zip(groups, rooms):
+            if len(group) > room:
+                group = [row for row in group if row[2] != rows.IDENTITY]
+            placed += [rows.identity() for _ in range(room - len(group))] + group
+        return placed
+
+    def _shipped(self) -> Detector:
+        return detectors.find(self.file)
+
+    def _networks(self) -> str:
+        # By the name's first word, as in the table of all backbones.
+        found = [entry.name for entry in catalogue.entries().values() if entry.family == self.name]
+        return ", ".join(found) or "see `yolo-backbones list --pretrained`"
+
+    def _groups(self, detector: Detector) -> list[list[Row]]:
+        """Its rows, a group for each map that the detector's head reads."""
+        shipped = self._shipped()
+        groups: list[list[Row]] = []
+        start, narrowing = 0, 1.0
+        ends = {4: max(i for i, s in enumerate(shipped.strides) if s == 4)} | dict(shipped.taps)
+        group: list[Row] = []
+        for stride, end in ends.items():
+            widest = shipped.width(end)
+            # A level that the head does not read has no width to keep to but that of the next one.
+            tap = detector.taps.get(stride, detector.taps.get(8) if stride == 4 else None)
+            if tap is not None:
+                own = shipped.width(ends[8] if stride == 4 and stride not in detector.taps else end)
+                narrowing = min(1.0, detector.width(tap) / own)
+            elif detector.classifies:
+                narrowing = min(1.0, detector.width(detector.last) / shipped.width(shipped.last))
+            added = copy.deepcopy(shipped.config["backbone"][start : end + 1])
+            for row in added:
+                if row[3]:
+                    row[3][0] = detectors.scaled_channels(row[3][0], (1, narrowing, widest))
+            group += added
+            start = end + 1
+            if stride in detector.taps:
+                groups.append(group)
+                group = []
+        return groups
+
+
+def _chained(groups: list[list[Row]], detector: Detector, name: str) -> list[Row]:
+    """All of a family in the first row, for a detector with fewer rows than its stages."""
+    chain, taps, channels = [], [], []
+    for group in groups:
+        for _, n, block, args in group:
+            if block == rows.IDENTITY:
+                continue
+            scaled = [detectors.scaled_channels(args[0], detector.scaling), *args[1:]]
+            chain.append([detectors.scaled_repeats(n, detector.scaling), block, scaled])
+        taps.append(len(chain) - 1)
+        channels.append(chain[-1][2][0])
+    return rows.around(rows.chained(name, channels, chain, taps), detector)
+
+
+def find(name: str) -> FamilyBackbone | None:
+    """The family of that name; None if there is none."""
+    file = configs.models().get(f"{configs.FAMILY}{name}")
+    return FamilyBackbone(name, file) if file is not None else None

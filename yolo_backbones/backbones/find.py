@@ -1,0 +1,31 @@
+"""The one place that tells the kinds of backbones apart."""
+
+from __future__ import annotations
+
+import functools
+
+from .. import catalogue
+from . import family, own, timm
+from .protocol import Backbone
+
+
+@functools.cache
+def find(name: str) -> Backbone:
+    """Find the backbone of that name, which has no tag.
+
+    Raises:
+        ValueError: there is none; the message names the nearest.
+    """
+    found = family.find(name) or own.find(name) or timm.find(name)
+    if found is None:
+        raise ValueError(catalogue.unknown(name))
+    return found
+
+
+def is_backbone(name: str) -> bool:
+    """Whether there is a backbone of that name, which has no tag."""
+    try:
+        find(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,137 @@
+"""A whole network as a row of a model's YAML, and the rows that take its maps on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import families  # noqa: F401  # a chain's blocks
+from ..layers.fold import fold_normalisation
+from ..layers.merge import Mergeable
+from ..registry import register
+from . import rows
+from .chain import Chain
+from .find import find
+from .protocol import Features
+from .rows import Chained, Whole
+
+_PROBE = 256  # pixels; a multiple of every stride
+
+
+@register(like="HGStem")
+class Network(Mergeable):
+    """A whole network: image in, maps out, finest first. A `FeatureMap` row takes each of them on.
+
+    The image is normalised as the network's weights were trained to have it; Ultralytics hands over RGB in 0..1.
+    BatchNorm keeps the network's own eps, which Ultralytics would set to 1e-3 (see `seam.initialisation`).
+
+    On torch's meta device, where there is nothing to load, weights are not asked for.
+
+    Shape:
+        (B, c1, H, W) -> one (B, c2[i], H / strides[i], W / strides[i]) for each of `strides`
+
+    YAML:
+        - [-1, 1, Network, [starnet_s1, [48, 96, 192], {strides: [8, 16, 32], weights: in1k}]]  # [name, c2, options]
+
+    Args:
+        c1: channels of the image; Ultralytics fills it in.
+        name: a published network of ours, or any architecture of timm's; with `rows`, a name of your own.
+        c2: channels of the maps.
+        options: `strides` of the maps, or "last" for the last one alone, whatever its stride; `weights`, a tag of the
+            published ones or the path of a file, else random; or, in place of these, `rows` and `taps` of a `Chain`.
+
+    Attributes:
+        published: whether it is a published network, which keeps the settings that its weights were trained with.
+        detects: whether its strides are a detector's, which Ultralytics finds by a run.
+
+    Raises:
+        ValueError: no such network, map, option, or other channels than `c2` says.
+        OSError: the weights cannot be had, see `yolo_backbones.weights`.
+    """
+
+    repeatable = False
+
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
+
+    def __init__(self, c1: int, name: str, c2: Sequence[int], options: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.name = name
+        layout = rows.read(name, c2, options)
+        self.body, normalisation = _chain(c1, layout) if isinstance(layout, Chained) else _whole(c1, name, layout)
+        for key, values in zip(("mean", "std"), normalisation or (None, None)):
+            self.register_buffer(key, None if values is None else torch.tensor(values).view(1, -1, 1, 1))
+        self.published = isinstance(layout, Whole)
+        self.detects = isinstance(layout, Whole) and layout.strides != "last"
+        if list(self.body.channels) != list(c2):
+            raise ValueError(
+                f"Network: the maps of {name} have {list(self.body.channels)} channels, and the YAML row gives "
+                f"c2={list(c2)}; write what they have"
+            )
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Normalise the image and run the network."""
+        if self.mean is not None:
+            x = x - self.mean
+        if self.std is not None:
+            x = x / self.std
+        return self.body(x)
+
+    def merge(self) -> None:
+        """Move as much of the image's normalisation as is exact into the first convolution."""
+        if self.mean is not None and self.std is not None:
+            image = self.mean.new_empty(1, self.mean.shape[1], _PROBE, _PROBE, device="meta")
+            net, image = self.body.entry(image)
+            self.mean, self.std = fold_normalisation(net, self.mean, self.std, image)
+
+
+def _chain(c1: int, layout: Chained) -> tuple[Features, None]:
+    return Chain(c1, layout.rows, layout.taps), None
+
+
+def _whole(c1: int, name: str, layout: Whole) -> tuple[Features, Any]:
+    try:
+        backbone = find(name)
+    except ValueError as error:
+        raise ValueError(f"Network: {error}") from None
+    source = None if torch.get_default_device().type == "meta" else layout.weights
+    body = backbone.features(layout.strides, c1, source)
+    return body, backbone.normalisation(source, c1)
+
+
+@register(like="HGStem")
+class FeatureMap(nn.Module):
+    """One of the maps that a `Network` row hands on.
+
+    Shape:
+        list of maps -> the map, (B, c2, H', W')
+
+    YAML:
+        - [0, 1, FeatureMap, [1, 96]]  # [index, c2]
+
+    Args:
+        c1: channels of the maps; Ultralytics fills it in.
+        index: which map, from 0, the finest.
+        c2: its channels.
+
+    Raises:
+        ValueError: there is no such map, or it has other channels.
+    """
+
+    repeatable = False
+
+    def __init__(self, c1: Sequence[int], index: int, c2: int) -> None:
+        super().__init__()
+        if not isinstance(c1, Sequence) or type(index) is not int or not 0 <= index < len(c1) or c1[index] != c2:
+            raise ValueError(
+                f"FeatureMap: the YAML row asks for map {index} with c2={c2} channels, and the row it comes from gives "
+                f"{c1}; its `from` has to be the Network row, and index and c2 one of that row's maps"
+            )
+        self.index = index
+
+    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Pick the map."""
+        return x[self.index]

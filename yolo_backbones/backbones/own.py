@@ -1,0 +1,165 @@
+"""A published network of one of our families, at its published size."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import torch
+
+from ..families import Family, family_of
+from ..weights import fetch
+from ..weights.fit import apply, fitted, part
+from ..weights.loaded import IMAGENET, Normalisation, State, Weights, for_channels
+from ..weights.read import Unusable, contents, state_dict
+from .protocol import Features, Map, Strides
+from .published import PublishedBackbone
+from .timm import weights as in_timm
+
+_PROBE = 256  # pixels; a multiple of every stride
+
+
+class OwnBackbone(PublishedBackbone):
+    """A variant of a family."""
+
+    @property
+    def family(self) -> Family:
+        """Whose variant it is."""
+        found = family_of(self.name)
+        assert found is not None  # `find` made sure
+        return found
+
+    def maps(self) -> tuple[Map, ...]:
+        """As `Backbone.maps`."""
+        return maps(self.name)
+
+    def tags(self) -> tuple[str, ...]:
+        """As `Backbone.tags`: the authors' release, else what timm has."""
+        release = self.family.release
+        if release is not None:
+            return (release.tag,) if self.name in release.urls else ()
+        return tuple(in_timm.published(self._name_in_timm))
+
+    def trained_with(self, tag: str | None) -> Normalisation:
+        """As `PublishedBackbone.trained_with`: all of them with ImageNet's."""
+        return IMAGENET
+
+    def features(self, strides: Strides, channels: int, source: str | None) -> Features:
+        """As `Backbone.features`."""
+        weights = self.load(source, channels) if source else None
+        body = OwnFeatures(self.name, strides, channels)
+        if weights is not None:
+            family = self.family
+            apply(body.net, weights, family.own_name, self.name, family.classifier, family.unused)
+        return body
+
+    def from_tag(self, tag: str, channels: int) -> Weights:
+        """As `PublishedBackbone.from_tag`."""
+        release = self.family.release
+        if release is None:
+            return in_timm.from_tag(self.name, self._name_in_timm, tag, channels)
+        full, url = f"{self.name}.{tag}", release.urls[self.name]
+        path, found = fetch.from_url(full, url, url.rpartition("/")[2])
+        try:
+            return self._weights(state_dict(found), channels, url)
+        except Unusable as error:
+            raise fetch.discarded(full, path, url, error.reason) from None
+
+    def from_file(self, path: Path, channels: int) -> Weights:
+        """As `PublishedBackbone.from_file`."""
+        return self._weights(state_dict(contents(path)), channels, str(path))
+
+    @property
+    def _name_in_timm(self) -> str:
+        return self.family.same_in_timm.get(self.name, self.name)
+
+    def _weights(self, state: State, channels: int, origin: str) -> Weights:
+        family = self.family
+        if family.merged & state.keys():
+            raise Unusable(
+                f"holds a {family.title} whose convolutions have been merged, which cannot be trained any further",
+                "give the checkpoint from before merging (switch_to_deploy)",
+            )
+        with torch.device("meta"):
+            network = family.variants[self.name].build(channels=channels)
+        shapes = {key: value.shape for key, value in network.state_dict().items()}
+        naming, renamed = family.naming, {key: family.own_name(key) for key in state}
+        if sum(key in shapes for key in state) >= sum(key in shapes for key in renamed.values()):
+            naming, renamed = "own", {key: key for key in state}
+        first = next(key for key, shape in shapes.items() if len(shape) == 4)
+        behind = {key for key in shapes if part(key) in family.unused | family.classifier}
+        state = fitted(state, renamed, shapes, {first}, behind, channels)
+        classifier = tuple(key for key in state if part(renamed[key]) in family.classifier)
+        return Weights(state, naming, classifier, *for_channels(IMAGENET, channels), origin)
+
+
+class OwnFeatures(Features):
+    """A variant without its classifier.
+
+    Shape:
+        (B, c, H, W) -> one (B, channels[i], H / strides[i], W / strides[i]) for each stride
+
+    Args:
+        name: the variant's.
+        strides: the maps wanted, or "last" for the last one, whatever its stride.
+        channels: channels of the image.
+
+    Attributes:
+        strides: of the maps.
+        channels: of the maps.
+
+    Raises:
+        ValueError: the network has no map at one of the strides.
+    """
+
+    def __init__(self, name: str, strides: Strides, channels: int = 3) -> None:
+        super().__init__()
+        found = maps(name)
+        have = [map.stride for map in found]
+        if strides == "last":
+            self.taps = [len(found) - 1]
+        else:
+            missing = [stride for stride in strides if stride not in have]
+            if missing:
+                real = sorted({stride for stride in have if stride})
+                reason = f"its maps have strides {real}" if real else "it pools every image to one fixed size"
+                raise ValueError(
+                    f"{name} has no map at stride {missing[0]}, which this base needs: {reason}; "
+                    f"{'choose another backbone or base' if real else 'it serves classification (-cls) alone'}"
+                )
+            # The last map of each stride: the one that has seen most.
+            self.taps = [len(found) - 1 - have[::-1].index(stride) for stride in strides]
+        self.strides = tuple(found[i].stride or 0 for i in self.taps)
+        self.channels = tuple(found[i].channels for i in self.taps)
+        family = family_of(name)
+        assert family is not None  # `maps` has built it
+        net = family.variants[name].build(channels=channels)
+        net.drop_classifier()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Run the network."""
+        found = self.net.forward_features(x)
+        return [found[i] for i in self.taps]
+
+
+@functools.cache
+def maps(name: str) -> tuple[Map, ...]:
+    """Stride and channels of every map of a variant, found on the meta device.
+
+    Raises:
+        ValueError: there is no such variant.
+    """
+    family = family_of(name)
+    if family is None:
+        raise ValueError(f"no family has a network {name}")
+    with torch.device("meta"), torch.no_grad():
+        network = family.variants[name].build().eval()
+        found = network.forward_features(torch.empty(1, 3, _PROBE, _PROBE))
+    sizes = [x.shape[-1] for x in found]
+    return tuple(Map(_PROBE // size if _PROBE % size == 0 else None, x.shape[1]) for size, x in zip(sizes, found))
+
+
+def find(name: str) -> OwnBackbone | None:
+    """The variant of that name; None if no family has one."""
+    return OwnBackbone(name) if family_of(name) is not None else None

@@ -1,0 +1,112 @@
+"""What a backbone is, whatever its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+
+from ..detectors import Detector, Row
+from ..weights.loaded import Normalisation
+
+Strides = Sequence[int] | Literal["last"]  # "last": the last map alone, whatever its stride, for a classifier
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map that a backbone has.
+
+    Attributes:
+        stride: pixels of the image to one of the map's; None where it does not divide the image, or its size is fixed.
+        channels: its channels.
+    """
+
+    stride: int | None
+    channels: int
+
+
+class Features(nn.Module):
+    """A backbone without its classifier, as `Backbone.features` builds it.
+
+    Shape:
+        (B, c, H, W) -> one (B, channels[i], H / stride, W / stride) for each stride asked for
+
+    Attributes:
+        channels: of the maps.
+    """
+
+    channels: tuple[int, ...]
+
+    def entry(self, image: torch.Tensor) -> tuple[nn.Module, torch.Tensor]:
+        """The network that reads the image first, and what of it that is: behind resizing, for instance."""
+        return self, image
+
+
+class Backbone(Protocol):
+    """What can stand in a detector's name in place of its own backbone.
+
+    Attributes:
+        name: without a tag.
+    """
+
+    @property
+    def name(self) -> str:
+        """As a model's name has it."""
+
+    def maps(self) -> tuple[Map, ...]:
+        """Stride and channels of each of its own maps, finest first, found on the meta device."""
+
+    def tags(self) -> tuple[str, ...]:
+        """The tags of its published weights, the default first."""
+
+    def normalisation(self, source: str | None, channels: int) -> Normalisation | None:
+        """Mean and standard deviation, one a channel, of the images in 0..1 that the weights expect.
+
+        Args:
+            source: a tag or a file's path, as `features` takes it; None for what it would be trained with from the
+                start.
+            channels: of the image.
+
+        Returns:
+            None if it takes the image as it is.
+
+        Raises:
+            ValueError: no such tag.
+        """
+
+    def source(self, tag: str, weights: str | Path | None) -> str | None:
+        """Check what weights are asked for, and say it as rows and `features` take it: a tag, a path, or None.
+
+        Args:
+            tag: from the model's name, or an empty string.
+            weights: a file in place of a tag's.
+
+        Raises:
+            ValueError: there are no such weights, or both are given.
+            FileNotFoundError: there is no such file.
+        """
+
+    def features(self, strides: Strides, channels: int, source: str | None) -> Features:
+        """Build it without its classifier, and load its weights.
+
+        Args:
+            strides: the maps wanted.
+            channels: of the image.
+            source: a tag, a file's path, or None for random weights.
+
+        Raises:
+            ValueError: it has no such map, or what was found cannot be used for it.
+            FileNotFoundError: no such file.
+            ConnectionError: weights have to be fetched, and cannot be.
+        """
+
+    def rows(self, detector: Detector, source: str | None) -> list[Row]:
+        """The rows that take the place of the detector's own, up to its last stage.
+
+        Raises:
+            ValueError: they do not fit the detector; the message says why.
+        """

@@ -1,0 +1,153 @@
+"""What published networks have in common, ours and timm's: weights to be loaded, and a single row in a YAML."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .. import names
+from ..detectors import Detector, Row
+from ..layers.meta import Shapes
+from ..weights.guard import refuse_while_loading
+from ..weights.loaded import Normalisation, Weights, for_channels
+from ..weights.read import SUFFIXES, Unusable
+from ..weights.report import some
+from . import rows
+from .protocol import Features, Map, Strides
+
+
+@dataclass(frozen=True)
+class PublishedBackbone(abc.ABC):
+    """A network at its published size, that no scale letter changes.
+
+    Args:
+        name: without a tag.
+    """
+
+    name: str
+
+    @abc.abstractmethod
+    def maps(self) -> tuple[Map, ...]:
+        """As `Backbone.maps`."""
+
+    @abc.abstractmethod
+    def tags(self) -> tuple[str, ...]:
+        """As `Backbone.tags`."""
+
+    @abc.abstractmethod
+    def features(self, strides: Strides, channels: int, source: str | None) -> Features:
+        """As `Backbone.features`."""
+
+    @abc.abstractmethod
+    def trained_with(self, tag: str | None) -> Normalisation:
+        """Mean and standard deviation of the three-channel images of a tag's training; None: of the default one."""
+
+    @abc.abstractmethod
+    def from_tag(self, tag: str, channels: int) -> Weights:
+        """Get the published weights of a tag, which is known to be one.
+
+        Raises:
+            ValueError: what was found cannot be used.
+            ConnectionError: they have to be fetched, and cannot be.
+        """
+
+    @abc.abstractmethod
+    def from_file(self, path: Path, channels: int) -> Weights:
+        """Read a file's tensors as weights of this network.
+
+        Raises:
+            Unusable: it holds none, or another network's.
+        """
+
+    def normalisation(self, source: str | Path | None, channels: int) -> Normalisation:
+        """As `Backbone.normalisation`. Weights from a file count as the default ones."""
+        tag = None if source is None or is_path(source) else str(source)
+        if tag is not None:
+            self._check_tag(tag)
+        return for_channels(self.trained_with(tag), channels)
+
+    def source(self, tag: str, weights: str | Path | None) -> str | None:
+        """As `Backbone.source`."""
+        if not tag and weights is None:
+            return None
+        if tag and weights is not None:
+            raise ValueError(
+                f"{self.name}.{tag} asks for published weights, and weights={str(weights)!r} for others; give one"
+            )
+        if weights is not None:
+            path = Path(weights).expanduser()
+            if not path.is_file():
+                raise FileNotFoundError(f"weights={str(weights)!r}: there is no such file")
+            return str(path.resolve())
+        known = self.tags()
+        if tag not in known:
+            choice = " or ".join(f"{self.name}.{other}" for other in known)
+            way_out = f"choose {choice}" if known else f"{self.name} without a tag is untrained"
+            raise ValueError(f"{self.name} has no published weights with the tag {tag}; {way_out}")
+        return tag
+
+    def load(self, source: str | Path, channels: int = 3) -> Weights:
+        """Get weights: from a cache, from where they are published, or from a file.
+
+        Args:
+            source: a tag, or a file's path.
+            channels: of the image; the first convolution's weights are adapted to it as timm does.
+
+        Raises:
+            ValueError: no such tag, or what was found cannot be used.
+            FileNotFoundError: no such file.
+            ConnectionError: they have to be fetched, and cannot be.
+        """
+        refuse_while_loading(f"the weights {source}")
+        if not is_path(source):
+            self._check_tag(str(source))
+            return self.from_tag(str(source), channels)
+        path = Path(source).expanduser()
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "does not exist"
+            raise FileNotFoundError(
+                f"{self.name}: the weights file {path} {what}; check the path, or use a tag in the name"
+            )
+        try:
+            return self.from_file(path, channels)
+        except Unusable as error:
+            way_out = error.way_out or f"give the weights of {self.name}"
+            raise ValueError(f"{self.name}: {path} {error.reason}; {way_out}") from None
+
+    def rows(self, detector: Detector, source: str | None) -> list[Row]:
+        """As `Backbone.rows`: the network in row 0, a `FeatureMap` where each map leaves."""
+        strides: Strides = "last" if detector.classifies else tuple(detector.taps)
+        first = rows.whole(self.name, _channels(self, strides), strides, source)
+        return rows.around(first, detector)
+
+    def _check_tag(self, tag: str) -> None:
+        full, known = f"{self.name}.{tag}", self.tags()
+        if tag in known:
+            return
+        if not known:
+            raise ValueError(
+                f"{full}: no weights are published for {self.name}; use the name without the tag, or give a file, "
+                "weights=path"
+            )
+        near = " or ".join(f"{self.name}.{other}" for other in names.nearest(tag, known))
+        raise ValueError(
+            f"{full}: no weights have that tag; {f'did you mean {near}?' if near else f'{self.name} has {some(known)}'}"
+        )
+
+
+def is_path(source: str | Path) -> bool:
+    """Whether a source of weights is a file's path, not a tag."""
+    if isinstance(source, Path):
+        return True
+    return Path(source).suffix in SUFFIXES or source.startswith("~") or "/" in source or os.sep in source
+
+
+@functools.cache
+def _channels(backbone: PublishedBackbone, strides: Strides) -> tuple[int, ...]:
+    with torch.device("meta"), Shapes():
+        return backbone.features(strides, 3, None).channels

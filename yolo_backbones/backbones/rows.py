@@ -1,0 +1,142 @@
+"""The layout of the rows that a whole network takes in a model's YAML: written and read here alone.
+
+    - [-1, 1, Network, [starnet_s1, [48, 96, 192], {strides: [8, 16, 32], weights: in1k}]]  # the image in, maps out
+    - [0, 1, FeatureMap, [1, 96]]                                                           # one of the maps
+
+Options are a mapping inside a row's arguments: `parse_model` evaluates arguments that are text, and a path is no
+Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..detectors import Detector, Row
+
+NETWORK, FEATURE_MAP, IDENTITY = "Network", "FeatureMap", "nn.Identity"
+
+_STRIDED = {"Conv", "SCDown", "ADown"}  # what a detector has behind its backbone to make further maps
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A row that names a published network.
+
+    Attributes:
+        strides: of the maps wanted, or "last".
+        weights: a tag, a path, or None.
+    """
+
+    strides: tuple[int, ...] | Literal["last"]
+    weights: str | None
+
+
+@dataclass(frozen=True)
+class Chained:
+    """A row that holds rows of blocks: [repeats, block, args] each, nothing of it scaled.
+
+    Attributes:
+        rows: one behind the other.
+        taps: those whose maps are handed on, rising.
+    """
+
+    rows: Sequence[Sequence[Any]]
+    taps: Sequence[int]
+
+
+# ---- written ----
+
+
+def identity() -> Row:
+    """A row that keeps the numbers of those behind it."""
+    return [-1, 1, IDENTITY, []]
+
+
+def whole(name: str, channels: Sequence[int], strides: Sequence[int] | Literal["last"], weights: str | None) -> Row:
+    """The row of a published network."""
+    options: dict[str, Any] = {"strides": "last" if strides == "last" else list(strides)}
+    return [-1, 1, NETWORK, [name, list(channels), options | ({"weights": weights} if weights else {})]]
+
+
+def chained(name: str, channels: Sequence[int], rows: Sequence[Any], taps: Sequence[int]) -> Row:
+    """The row of a chain of blocks."""
+    return [-1, 1, NETWORK, [name, list(channels), {"rows": rows, "taps": taps}]]
+
+
+def around(first: Row, detector: Detector) -> list[Row]:
+    """The row of a whole network, and behind it the rows where its maps leave.
+
+    Raises:
+        ValueError: the detector leaves no room for it.
+    """
+    channels = first[3][1]
+    taps = list(detector.taps.values())
+    if taps[0] == 0:
+        raise ValueError(
+            f"{detector.name} cannot take another backbone: its head reads the first row; choose another base"
+        )
+    rows: list[Row] = [first] + [identity() for _ in range(detector.last)]
+    for i, (row, c) in enumerate(zip(taps, channels)):
+        rows[row] = [0, 1, FEATURE_MAP, [i, c]]
+    if c != detector.channels[detector.last] and detector.keeps_width and detector.last - 1 not in taps:
+        rows[-2:] = [rows[-1], [-1, 1, "Conv", [detector.width(detector.last), 1, 1]]]
+    return rows
+
+
+# ---- read ----
+
+
+def read(name: Any, c2: Any, options: Any) -> Whole | Chained:
+    """Read the arguments of a `Network` row.
+
+    Raises:
+        ValueError: they cannot be; the message names the argument, its value and the rule.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"Network: name={name!r} has to be a network's name, such as starnet_s1 or resnet18")
+    if not isinstance(c2, Sequence) or isinstance(c2, str):
+        raise ValueError(f"Network: c2={c2!r} has to be a list, the channels of each map")
+    given = set(options) if isinstance(options, Mapping) else set()
+    if given == {"rows", "taps"}:
+        return Chained(options["rows"], options["taps"])
+    if not {"strides"} <= given <= {"strides", "weights"}:
+        raise ValueError(
+            f"Network: options={options!r} has to hold strides and perhaps weights, or rows and taps, as in "
+            "{strides: [8, 16, 32], weights: in1k}"
+        )
+    strides, weights = options["strides"], options.get("weights")
+    if strides != "last" and not (isinstance(strides, Sequence) and all(type(stride) is int for stride in strides)):
+        raise ValueError(f"Network: strides={strides!r} has to be a list such as [8, 16, 32], or last")
+    if weights is not None and not (isinstance(weights, str) and weights):
+        raise ValueError(f"Network: weights={weights!r} has to be a tag, such as in1k, or the path of a file")
+    tag = name.partition(".")[2]
+    if tag:
+        raise ValueError(f"Network: name={name!r} has a tag, which belongs into the options, as weights: {tag}")
+    return Whole("last" if strides == "last" else tuple(strides), weights)
+
+
+def forget_weights(config: Mapping[str, Any]) -> None:
+    """Take the request for weights out of a config: what is built from it next has its own."""
+    for row in _networks(config):
+        row[3][-1].pop("weights", None)
+
+
+def _networks(config: Mapping[str, Any]) -> Iterator[Row]:
+    return (row for row in config.get("backbone", []) if row[2] == NETWORK)
+
+
+def strides(config: Mapping[str, Any]) -> list[int | None] | None:
+    """The stride of each backbone row's output; None for a row that gives none or several, or for a config without."""
+    rows = config["backbone"]
+    if rows[0][2] != NETWORK:
+        return None
+    _, c2, options = rows[0][3]
+    wanted = options.get("strides", [2 ** (5 - i) for i in reversed(range(len(c2)))])
+    found = [wanted[row[3][0]] if row[2] == FEATURE_MAP and wanted != "last" else None for row in rows]
+    end = max(i for i, row in enumerate(rows) if row[2] == FEATURE_MAP)
+    strided = [i for i in range(end + 1, len(rows)) if rows[i][2] in _STRIDED]
+    for i in range(end + 1, len(rows)):
+        found[i] = None if found[end] is None else found[end] * 2 ** sum(j <= i for j in strided)
+    return found

@@ -1,0 +1,67 @@
+"""Which maps timm's networks have."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ...layers.meta import Shapes
+
+
+@dataclass(frozen=True)
+class Map:
+    """A feature map that a network has itself.
+
+    Attributes:
+        index: its place among those that timm lists.
+        pixels: of the image to one of the map's, as timm says.
+        channels: its channels.
+    """
+
+    index: int
+    pixels: int
+    channels: int
+
+    @property
+    def stride(self) -> int:
+        """The power of two nearest to `pixels`, which it serves as."""
+        return power(self.pixels)
+
+    @property
+    def scale(self) -> float:
+        """What images are scaled by so that it does: 14/16 for patches of 14 pixels."""
+        return self.pixels / self.stride
+
+
+def power(pixels: int) -> int:
+    """The power of two nearest to a stride."""
+    return int(2 ** round(math.log2(pixels)))
+
+
+def has(name: str) -> bool:
+    """Whether timm has a network of that name."""
+    import timm
+
+    return "." not in name and timm.is_model(name)  # which cuts a tag off by itself
+
+
+@functools.cache
+def maps(name: str) -> tuple[Map, ...]:
+    """The maps that a network has itself, one a stride, finest first.
+
+    Raises:
+        ValueError: timm has no such architecture.
+    """
+    import timm
+
+    if not has(name):
+        raise ValueError(f"timm {timm.__version__} has no architecture {name!r}; `timm.list_models()` names them")
+    with torch.device("meta"), Shapes():
+        info = timm.create_model(name, features_only=True).feature_info.info
+    found: dict[int, Map] = {}
+    for index, each in enumerate(info):
+        found[power(each["reduction"])] = Map(index, each["reduction"], each["num_chs"])
+    return tuple(found[stride] for stride in sorted(found))

@@ -1,0 +1,166 @@
+"""How a network of timm's is built so that it takes images of any size, or of one: found out by trying."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...layers.meta import Shapes, leaves
+from .building import create, create_with
+from .maps import Map, maps
+
+# A network that runs on this rectangle, whose sides no window or block size divides, runs on all multiples of 32.
+ODD = (11 * 32, 19 * 32)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is built so that it takes images.
+
+    Attributes:
+        options: of timm's `create_model`.
+        imgsz: the one size it admits; None if any will do.
+        exact: whether the maps have the size that their strides promise.
+        least: the smallest side it admits, where it pads too little for any; None if it admits any.
+        idle: parameters that the maps do not depend on.
+        uncalled: modules with nothing but such, that are not even called.
+    """
+
+    options: Mapping[str, Any]
+    imgsz: int | None
+    exact: bool
+    least: int | None
+    idle: frozenset[str]
+    uncalled: frozenset[str]
+
+
+@functools.cache
+def plan(name: str, indices: tuple[int, ...], imgsz: int | None) -> Plan:
+    """Finds out how a network is built so that it takes images, by trying on the meta device.
+
+    Args:
+        name: the architecture.
+        indices: of the maps.
+        imgsz: the size to come near to if one alone is admitted; None for the one of the published weights.
+
+    Raises:
+        ValueError: no way was found.
+    """
+    taken = [map for map in maps(name) if map.index in indices]
+    refused = "nothing"
+    built: dict[str, nn.Module] = {}
+    for options, size in _attempts(name, taken[0].scale, imgsz):
+        try:
+            key = repr(options)
+            if key not in built:
+                with torch.device("meta"), Shapes():
+                    lost: list[str] = []
+                    if "img_size" in options:
+                        net, lost, _, _ = create_with(_published(name), name, indices, 3, options)
+                    else:
+                        net = create(name, indices, 3, **options)
+                    built = {key: net.eval()}
+            net = built[key]
+            sides = (size, size) if size else tuple(round(side * taken[0].scale) for side in ODD)
+            exact, idle, uncalled = _try(net, taken, sides, near=size not in {None, _native(name)})
+            if set(lost) - idle:
+                raise ValueError(f"weights of another size do not fit: {min(set(lost) - idle)}")
+            exact = exact and size is None
+            return Plan(options, size, exact, None if exact or size else _least(net), idle, uncalled)
+        except Exception as error:  # an option, a size, weights that do not fit: each network has its own way to say so
+            refused = f"{type(error).__name__}: {error}"
+    raise ValueError(f"{name}: runs at no size that was tried; the last answer was {refused}")
+
+
+def _attempts(name: str, scale: float, imgsz: int | None) -> Iterator[tuple[dict[str, Any], int | None]]:
+    """Options to build a network with, and the size to try it at; None stands for any."""
+    yield {"dynamic_img_size": True}, None
+    yield {}, None
+    yield {"global_pool": ""}, None  # Gemma's pooling, which is left out here, would admit multiples of 48 alone
+    native = _native(name)
+    if imgsz is not None:
+        step = round(32 * scale)
+        grid = _nearest(imgsz, range(step, 2 * imgsz, step))
+        multiples = _nearest(imgsz, range(native, 2 * imgsz, native))  # two grids that fit each other, as CrossViT's
+        for size in _nearest(imgsz, {*grid[:3], *multiples[:2]}):
+            yield {"img_size": size}, size
+        for size in _nearest(imgsz, {*grid[:9], *multiples}):
+            yield {}, size
+    yield {}, native
+
+
+def _native(name: str) -> int:
+    """The size of the images that the published weights were trained on."""
+    import timm
+
+    return timm.get_pretrained_cfg(name).input_size[-1]
+
+
+def _nearest(size: int, sizes: Iterable[int]) -> list[int]:
+    """The sizes from the nearest to `size` on, the smaller of two first."""
+    return sorted(sizes, key=lambda other: (abs(other - size), other))
+
+
+def _published(name: str) -> dict[str, torch.Tensor]:
+    """What weights of the network look like."""
+    import timm
+
+    return timm.create_model(name).state_dict()
+
+
+def _least(net: nn.Module) -> int | None:
+    """The smallest side of an image that a network runs on, if it is more than 32."""
+    for side in range(32, 2 * min(ODD), 32):
+        try:
+            with torch.no_grad():
+                net(torch.empty(1, 3, side, side, device="meta"))
+        except RuntimeError:  # a kernel larger than its map
+            continue
+        break
+    return side if side > 32 else None
+
+
+def _try(
+    net: nn.Module, taken: Sequence[Map], size: tuple[int, ...], near: bool
+) -> tuple[bool, frozenset[str], frozenset[str]]:
+    """Runs the network at `size`: whether the maps have the promised size, and the rest of a `Plan`.
+
+    Args:
+        net: the network, on the meta device.
+        taken: its maps.
+        size: height and width.
+        near: whether they may be off by a pixel at most, or else, as in networks that do not pad, by half a power of
+            two.
+
+    Raises:
+        ValueError: they are not.
+    """
+    called: set[nn.Module] = set()
+    hooks = [m.register_forward_pre_hook(lambda module, _: called.add(module)) for m in net.modules()]
+    try:
+        with torch.enable_grad():
+            found = net(torch.empty(1, 3, *size, device="meta"))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    exact = True
+    for got, map in zip(found, taken, strict=True):
+        pairs = [(n, side / map.pixels) for n, side in zip(got.shape[2:], size)]
+        fits = all(abs(n - wanted) <= 1 if near else abs(math.log2(n / wanted)) < 0.5 for n, wanted in pairs)
+        if got.shape[1] != map.channels or not fits:
+            raise ValueError(f"a map of {tuple(got.shape)} where timm says {map.channels} at stride {map.pixels}")
+        exact = exact and all(n == wanted for n, wanted in pairs)
+    used = set(leaves(found))
+    idle = frozenset(key for key, parameter in net.named_parameters() if parameter not in used)
+    uncalled = set()
+    for key, module in net.named_modules():
+        own = {f"{key}.{name}" for name, _ in module.named_parameters()}
+        if own and own <= idle and not called.intersection(module.modules()):
+            uncalled.add(key)
+    return exact, idle, frozenset(uncalled)

@@ -1,0 +1,26 @@
+"""What is known of a backbone, in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from ..catalogue import Entry
+
+
+def as_json_object(entry: Entry) -> dict[str, Any]:
+    """An entry as the command prints it with --json."""
+    return dataclasses.asdict(entry) | {"url": entry.url}
+
+
+def millions(entry: Entry) -> str:
+    """Its parameters: 2.68M."""
+    if entry.parameters is None:
+        return "scaled" if entry.scaled else ""
+    return f"{entry.parameters / 1e6:.2f}M"
+
+
+def spaced(numbers: Sequence[int]) -> str:
+    """Numbers with spaces between them."""
+    return " ".join(map(str, numbers))

@@ -1,0 +1,198 @@
+"""Ultralytics' detectors: which there are, and what their backbones hand to their heads.
+
+The half of the seam to Ultralytics that only reads. Nothing here is a list of names: the configs of the installed
+release are looked at, and their rows are run without weights or arithmetic, on torch's meta device.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from ultralytics.nn import tasks
+from ultralytics.utils import ROOT
+
+from . import names
+
+Row = list[Any]  # [from, repeats, module, args]
+
+# What stands behind the last stage to widen its view, and belongs to the detector rather than to the backbone.
+_CONTEXT = re.compile(r"SPP|PSA")
+
+_PROBE = 256  # pixels; a multiple of every stride
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector whose backbone can be replaced.
+
+    Attributes:
+        name: as the user gave it, without suffix: "yolov8n-seg".
+        scale: its letter, or "".
+        config: the YAML's content.
+        strides: of each backbone row's output; None where a row gives several maps.
+        channels: of each backbone row's output, at this scale.
+        taps: the rows that the head reads, by stride, finest first; that of the last stage is its last row, whatever
+            stands between it and the head.
+    """
+
+    name: str
+    scale: str
+    config: Mapping[str, Any]
+    strides: tuple[int | None, ...]
+    channels: tuple[int, ...]
+    taps: Mapping[int, int]
+
+    @property
+    def last(self) -> int:
+        """The last stage's last row."""
+        return max(self.taps.values())
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its head takes the last map alone, whatever its stride."""
+        return bool(self.config["head"][-1][2] == "Classify")
+
+    @property
+    def keeps_width(self) -> bool:
+        """Whether the row behind the last stage takes no other channels than the last stage has."""
+        return "PSA" in (self.config["backbone"] + self.config["head"])[self.last + 1][2]
+
+    @property
+    def scaling(self) -> tuple[float, float, float]:
+        """Depth, width and largest channel count at this scale."""
+        scales = self.config.get("scales")
+        if not scales:
+            multiples = (self.config.get(f"{name}_multiple", 1.0) for name in ("depth", "width"))
+            return (*multiples, float("inf"))
+        depth, width, most = scales[self.scale or next(iter(scales))]
+        return depth, width, most
+
+    def width(self, row: int) -> int:
+        """Channels of a row's output as the YAML would give them, before they are scaled."""
+        args = self.config["backbone"][row][3]
+        given, scaled = args[0] if args else None, self.channels[row]
+        if isinstance(given, int) and scaled_channels(given, self.scaling) == scaled:
+            return given
+        return round(scaled / self.scaling[1])
+
+
+def scaled_channels(c: int, scaling: Sequence[float]) -> int:
+    """What `parse_model` makes of a row's channels."""
+    _, width, most = scaling
+    return int(tasks.make_divisible(min(c, most) * width, 8))
+
+
+def scaled_repeats(n: int, scaling: Sequence[float]) -> int:
+    """What `parse_model` makes of a row's repeats."""
+    return max(round(n * scaling[0]), 1) if n > 1 else n
+
+
+@functools.cache
+def configs() -> dict[str, Path]:
+    """Ultralytics' own model configs by stem."""
+    return {file.stem: file for file in sorted((ROOT / "cfg" / "models").rglob("*.yaml"))}
+
+
+def known(name: str) -> bool:
+    """Whether Ultralytics has a config of that name, with or without a scale letter."""
+    return _file(name) is not None
+
+
+def _file(name: str) -> Path | None:
+    return configs().get(name) or configs().get(names.without_scale(name))
+
+
+def find(base: str | Path) -> Detector:
+    """The detector of that name, with or without `.yaml` and scale letter; or a YAML file of the user's own.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is none whose backbone could be replaced; the message says why.
+    """
+    path = Path(base)
+    name = names.stem_of(path)
+    if path.suffix in names.SUFFIXES and path.is_file():
+        return _look(name, path)
+    file = _file(name)
+    if file is None and path.suffix in names.SUFFIXES:
+        raise FileNotFoundError(f"there is no file {path}, and Ultralytics has no model called {name}{_instead(name)}")
+    if file is None:
+        raise FileNotFoundError(f"Ultralytics has no model called {name}{_instead(name)}")
+    return _shipped(name, file)
+
+
+def _instead(name: str) -> str:
+    """What to call for in place of a base that does not exist."""
+    stem = names.without_scale(name)
+    parts = names.scaled(name)
+    if parts and parts.plain in configs() and parts.letter not in names.SCALES:
+        return f"; the scales of {parts.plain} are n, s, m, l and x, as in {parts.with_letter('n')}"
+    family, _, task = stem.partition("-")
+    kin = [known for known in configs() if known.split("-")[0] == family]
+    if kin and task and len(kin) < 6:
+        return f"; {family} comes as {', '.join(kin)}"
+    near = names.nearest(stem, kin or list(configs()))
+    return f"; did you mean {' or '.join(near)}?" if near else "; give one such as yolov8n, yolo11s-seg or rtdetr-l"
+
+
+@functools.cache
+def _shipped(name: str, file: Path) -> Detector:
+    return _look(name, file)
+
+
+def _look(name: str, file: Path) -> Detector:
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    rows = config.get("backbone") if isinstance(config, dict) else None
+    if not isinstance(rows, list) or not rows or not isinstance(config.get("head"), list):
+        raise ValueError(f"{file.name} is no model config with a backbone and a head of rows; use one such as yolov8n")
+    if len(rows) < 2:
+        raise ValueError(
+            f"{name} cannot take another backbone: its own is the single row {rows[0][2]}, which leaves no row for the "
+            "maps; use a base such as yolov8n or yolov8n-cls"
+        )
+    scale = tasks.guess_model_scale(file.with_name(f"{name}.yaml"))
+    if scale and scale not in (config.get("scales") or {scale: None}):
+        raise ValueError(f"{name} has no scale {scale}; choose one of {', '.join(config['scales'])}")
+    strides, channels = run(config, scale)
+    taps = _taps(config, strides)
+    if not taps:
+        raise ValueError(f"{name} cannot take another backbone: its head reads none of the maps at strides 4 to 32")
+    return Detector(name, scale, config, strides, channels, taps)
+
+
+def run(config: Mapping[str, Any], scale: str = "") -> tuple[tuple[int | None, ...], tuple[int, ...]]:
+    """Strides and channels of each backbone row's output; None and 0 where a row gives several maps."""
+    scales = config.get("scales") or {}
+    rows = copy.deepcopy({**config, "head": [], "scale": scale or next(iter(scales), "")})
+    with torch.device("meta"), torch.no_grad():
+        layers, _ = tasks.parse_model(rows, 3, verbose=False)
+        maps: list[Any] = []
+        x: Any = torch.empty(1, 3, _PROBE, _PROBE)
+        for layer in layers.eval():
+            if layer.f != -1:
+                x = maps[layer.f] if isinstance(layer.f, int) else [x if j == -1 else maps[j] for j in layer.f]
+            x = layer(x)
+            maps.append(x)
+    single = [x if isinstance(x, torch.Tensor) else None for x in maps]
+    strides = tuple(None if x is None else round(_PROBE / x.shape[-1]) for x in single)
+    return strides, tuple(0 if x is None else x.shape[1] for x in single)
+
+
+def _taps(config: Mapping[str, Any], strides: Sequence[int | None]) -> dict[int, int]:
+    rows = config["backbone"]
+    last = max((i for i, row in enumerate(rows) if strides[i] == 32 and not _CONTEXT.search(row[2])), default=None)
+    if last is None:
+        return {}
+    read = set()
+    for i, (source, *_) in enumerate(config["head"], len(rows)):
+        read |= {j if j >= 0 else i + j for j in ([source] if isinstance(source, int) else source)}
+    taps = {strides[i]: i for i in sorted(read) if i < last and strides[i] in {4, 8, 16}}
+    return {stride: row for stride, row in taps.items() if stride is not None} | {32: last}

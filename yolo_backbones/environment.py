@@ -1,0 +1,31 @@
+"""The environment variables that the package reads, each once. Standard library only."""
+
+from __future__ import annotations
+
+import os
+
+DISABLE = "YOLO_BACKBONES_DISABLE"  # switches the plugin off
+BLOCKS = "YOLO_BACKBONES_BLOCKS"  # modules or .py files with blocks of the user's own; `os.pathsep` between them
+SAFE_LOAD = "ULTRALYTICS_SAFE_LOAD"  # Ultralytics' restricted loading
+
+_NO = {"", "0", "false", "no", "off"}
+
+
+def is_set(name: str) -> bool:
+    """Whether a switch is on: set to anything but nothing, 0, false, no or off."""
+    return os.environ.get(name, "").strip().lower() not in _NO
+
+
+def disabled() -> bool:
+    """Whether the plugin is switched off; a script may do that before it imports Ultralytics."""
+    return is_set(DISABLE)
+
+
+def blocks() -> list[str]:
+    """The entries of `BLOCKS`."""
+    return [entry for entry in os.environ.get(BLOCKS, "").split(os.pathsep) if entry]
+
+
+def set_blocks(entries: list[str]) -> None:
+    """Write `BLOCKS`, for this process and its children."""
+    os.environ[BLOCKS] = os.pathsep.join(entries)

@@ -1,0 +1,56 @@
+"""Convolution and BatchNorm, with the bias that some papers keep between the two."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from ultralytics.nn.modules import Conv
+
+from .memory_format import channels_last
+
+
+class ConvBN(Conv):  # type: ignore[misc]  # Ultralytics' layers are untyped
+    """Ultralytics' `Conv`, so that `model.fuse()` folds it, without an activation unless one is given.
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H', W'), H' = H / s where `p` is left to it and s divides H
+
+    Args:
+        c1: input channels.
+        c2: output channels.
+        k: kernel size.
+        s: stride.
+        p: padding; None pads to the input's size at stride 1.
+        g: groups.
+        d: dilation.
+        act: the activation, none by default.
+        bias: whether the convolution has a bias. BatchNorm makes it superfluous; published weights have it.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        k: int = 1,
+        s: int = 1,
+        p: int | None = None,
+        g: int = 1,
+        d: int = 1,
+        act: nn.Module | None = None,
+        bias: bool = False,
+    ) -> None:
+        super().__init__(c1, c2, k, s, p, g, d, act if act is not None else False)
+        if bias:
+            self.conv.bias = nn.Parameter(torch.zeros(c2))
+
+
+class EntryConvBN(ConvBN):
+    """The same as a row of its own, at which a map may come in from other layers, and in their order in memory."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolves, normalises and activates."""
+        return super().forward(channels_last(x))
+
+    def forward_fuse(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolves and activates, after `model.fuse()`."""
+        return super().forward_fuse(channels_last(x))

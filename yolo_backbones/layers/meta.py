@@ -1,0 +1,37 @@
+"""Networks on torch's meta device, which has shapes and no values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+_FILLING = {"add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "sub_", "uniform_", "zero_"}
+
+
+class Shapes(TorchFunctionMode):
+    """For building on the meta device: nothing is drawn or filled in, which takes most of the time there.
+
+    Only without gradients, as initialisation is: where they are followed, an addition in place is part of the network.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _FILLING and args and args[0].is_meta and not torch.is_grad_enabled():
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def leaves(outputs: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """What the outputs depend on and gradients gather in."""
+    todo: list[Any] = [output.grad_fn for output in outputs]
+    seen = set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        todo += [following for following, _ in node.next_functions]

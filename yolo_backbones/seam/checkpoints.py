@@ -1,0 +1,74 @@
+"""Checkpoints: `torch_safe_load` takes our layers under restricted loading, and what it loads asks for no weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from ultralytics import utils
+from ultralytics.nn import tasks
+
+from .. import registry
+from ..weights.guard import checkpoint_loading
+from . import model_names
+from .wrapping import Function, wrap
+
+
+def install() -> None:
+    """Have `torch_safe_load` know our models."""
+    wrap(tasks, "torch_safe_load", _with_our_layers)
+
+
+def _with_our_layers(torch_safe_load: Function) -> Function:
+    """Let restricted loading (`ULTRALYTICS_SAFE_LOAD=1`, `safe_only=True`) take the layers that models consist of."""
+    signature = inspect.signature(torch_safe_load)
+
+    def load(weight: str | Path, *args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(weight, *args, **kwargs).arguments.get("safe_only")
+        safe_only = getattr(utils, "SAFE_LOAD", False) if given is None else given
+        try:
+            with checkpoint_loading(), _allowing(weight) if safe_only else nullcontext():
+                checkpoint, file = torch_safe_load(weight, *args, **kwargs)
+        except FileNotFoundError as error:
+            config = Path(weight).with_suffix(".yaml")
+            if not model_names.is_ours(config):
+                raise
+            raise FileNotFoundError(
+                f"'{weight}' does not exist, and trained weights of that name are not published; "
+                f"{config.name} is the untrained model"
+            ) from error
+        for part in ("model", "ema"):
+            if isinstance(checkpoint.get(part), nn.Module):
+                _forget_weights(checkpoint[part])
+        return checkpoint, file
+
+    return load
+
+
+def _allowing(weight: str | Path) -> AbstractContextManager[None]:
+    from .restricted_loading import allowing  # here, since few load so
+
+    return allowing(weight, {block.cls.__module__ for block in registry.blocks().values() if not block.shipped})
+
+
+def _forget_weights(model: nn.Module) -> None:
+    """Lets no model that came out of a checkpoint ask for published weights: it brings its own.
+
+    Ultralytics builds it again from the YAML that it carries, to train it further.
+    """
+    from ..backbones import rows  # here, since models without a network of ours need none
+
+    for config in configs_of(model):
+        rows.forget_weights(config)
+
+
+def configs_of(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """The configs that a model, however wrapped, was built from: one, or, where it is distilled, two."""
+    for module in model.modules():
+        config = getattr(module, "yaml", None)
+        if isinstance(config, dict):
+            yield config

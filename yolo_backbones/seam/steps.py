@@ -1,0 +1,97 @@
+"""The steps of the seam: what each needs of Ultralytics, and what is lost where that is not there."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import block_rows, checkpoints, data_names, fusing, initialisation, model_names, training, users_blocks
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that the package changes of Ultralytics.
+
+    Attributes:
+        name: what it is.
+        install: changes it. May be called again: a reload of Ultralytics' modules undoes some of it.
+        needs: what it wraps or writes to, as `module:attribute`.
+        lost: what does not work without it.
+        essential: whether models of ours cannot be built without it.
+    """
+
+    name: str
+    install: Callable[[], None]
+    needs: tuple[str, ...]
+    lost: str
+    essential: bool = False
+
+    def missing(self) -> list[str]:
+        """The needs that this Ultralytics does not meet."""
+        return [need for need in self.needs if not _there(need)]
+
+
+def _there(need: str) -> bool:
+    module, _, path = need.partition(":")
+    try:
+        found: object = importlib.import_module(module)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+STEPS = (
+    Step(
+        "blocks in rows",
+        block_rows.install,
+        (),  # without `parse_model` of that name it finds another way
+        "model YAMLs know none of the package's blocks, so none of its models can be built",
+        essential=True,
+    ),
+    Step(
+        "models' names",
+        model_names.install,
+        ("ultralytics.nn.tasks:yaml_model_load", "ultralytics.nn.tasks:guess_model_scale"),
+        "names such as yolov8n-starnet.yaml are not found; files that `yolo-backbones new` writes are",
+    ),
+    Step(
+        "data sets' names",
+        data_names.install,
+        ("ultralytics.utils.checks:check_file", "ultralytics.utils:ROOT"),
+        "data=shapes.yaml is not found",
+    ),
+    Step(
+        "merging",
+        fusing.install,
+        ("ultralytics.nn.tasks:BaseModel.fuse", "ultralytics.nn.tasks:BaseModel.is_fused"),
+        "fuse() folds only what Ultralytics folds by itself: the same output, slower",
+    ),
+    Step(
+        "checkpoints",
+        checkpoints.install,
+        ("ultralytics.nn.tasks:torch_safe_load",),
+        "restricted loading refuses the package's models, and training a checkpoint of a published network further "
+        "asks for its weights again",
+    ),
+    Step(
+        "published networks' settings",
+        initialisation.install,
+        ("ultralytics.utils.torch_utils:initialize_weights",),
+        "published networks run with Ultralytics' BatchNorm settings, and their features differ a little",
+    ),
+    Step(
+        "training hooks",
+        training.install,
+        ("ultralytics.utils.callbacks:default_callbacks",),
+        "families whose blocks change in the course of a training are trained as if they did not (`deep_training`)",
+    ),
+    Step(
+        "blocks of the user's own",
+        users_blocks.install,
+        (),
+        "rows cannot name them; all other models work",
+    ),
+)

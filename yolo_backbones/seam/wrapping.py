@@ -1,0 +1,36 @@
+"""Wrapping functions of Ultralytics', also where they were imported earlier."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_MARK = "_yolo_backbones"
+
+Function = Callable[..., Any]
+
+
+def wrap(owner: Any, name: str, wrapper: Callable[[Function], Function]) -> None:
+    """Wrap `owner.name`, once, and put the wrapped function wherever Ultralytics has imported the plain one.
+
+    Args:
+        owner: a module or a class.
+        name: of the function in it.
+        wrapper: gives the function to call in its place.
+    """
+    original = getattr(owner, name)
+    if wrapped(original):
+        return
+    replacement = functools.wraps(original)(wrapper(original))
+    setattr(replacement, _MARK, True)
+    setattr(owner, name, replacement)
+    for key, module in list(sys.modules.items()):
+        if key.startswith("ultralytics") and vars(module).get(name) is original:
+            setattr(module, name, replacement)
+
+
+def wrapped(function: object) -> bool:
+    """Whether a function is one of ours around one of Ultralytics'."""
+    return getattr(function, _MARK, False) is True
