@@ -2,13 +2,14 @@
 
     python benchmarks/choose.py
 
-What a network costs is read from the package's table, which `benchmarks/sweep.py` writes; for VanillaNet, which merges
-its convolutions in pairs once it is trained, it is counted on the merged network.
+What a network costs is read from the package's table, which `benchmarks/sweep.py` writes. One that merges more than
+BatchNorm once it is trained is counted merged.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,35 +23,27 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from yolo_backbones import catalogue
 from yolo_backbones.catalogue import Entry
-from yolo_backbones.families import vanillanet
+from yolo_backbones.families import families
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, PLOT = DOCS / "choose.md", DOCS / "images" / "choose.png"
 START, END = "<!-- written by benchmarks/choose.py -->", "<!-- end -->"
-FAMILIES = {  # colours that differ for the colour-blind as well (Okabe and Ito)
-    "StarNet": ("starnet_", "#0072B2", "o"),
-    "FasterNet": ("fasternet_", "#D55E00", "s"),
-    "VanillaNet": ("vanillanet_", "#009E73", "^"),
-    "SKNet": ("sk", "#CC79A7", "D"),
-}
-
-
-def family(entry: Entry) -> str:
-    return next(title for title, (start, _, _) in FAMILIES.items() if entry.name.startswith(start))
+# Colours that differ for the colour-blind as well (Okabe and Ito), and markers that differ without colours.
+STYLES = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"),
+    ("#000000", "X")]  # fmt: skip
 
 
 def published() -> list[Entry]:
     """Our published networks as they run, family by family, small ones first."""
     found = [as_it_runs(entry) for entry in catalogue.entries().values() if entry.source == "own"]
-    return sorted(found, key=lambda entry: (list(FAMILIES).index(family(entry)), entry.parameters))
+    return sorted(found, key=lambda entry: (list(families()).index(entry.family), entry.parameters))
 
 
 def as_it_runs(entry: Entry) -> Entry:
-    variant = vanillanet.VARIANTS.get(entry.name)
-    if variant is None:
+    if not entry.merges:
         return entry
     with torch.device("meta"), torch.no_grad():
-        network = variant.build().eval()
+        network = families()[entry.family].variants[entry.name].build().eval()
         network.merge()
         network.drop_classifier()
         with FlopCounterMode(display=False) as counter:
@@ -79,23 +72,24 @@ def plot(entries: Sequence[Entry], file: Path) -> None:
         axes,
         [(lambda e: e.parameters / 1e6, "parameters of the backbone (M)"), (lambda e: e.gflops, "GFLOPs at 640 px")],
     ):
-        for title, (_, colour, marker) in FAMILIES.items():
-            known = [e for e in entries if e.top1 and {8, 16, 32} <= set(e.strides) and family(e) == title]
+        for family, (colour, marker) in zip(families().values(), itertools.cycle(STYLES)):
+            known = [e for e in entries if e.top1 and {8, 16, 32} <= set(e.strides) and e.family == family.name]
+            if not known:
+                continue
             known.sort(key=value)
             axis.plot(
                 [value(e) for e in known],
                 [e.top1 for e in known],
                 color=colour,
                 marker=marker,
-                label=title,
+                label=family.title,
                 linestyle="-" if len(known) > 1 else "none",
             )
             for entry in known:
-                short = entry.name.removeprefix(FAMILIES[title][0])
                 axis.annotate(
-                    short if title != "SKNet" else entry.name,
+                    entry.name.removeprefix(f"{family.title.lower()}_"),
                     (value(entry), entry.top1),
-                    xytext=(5, -10) if title != "SKNet" else (-20, 8),
+                    xytext=(5, -10) if len(known) > 1 else (-20, 8),
                     textcoords="offset points",
                     fontsize=8,
                     color=colour,

@@ -17,15 +17,10 @@ import torch
 
 from yolo_backbones.bench.hardware import processor
 from yolo_backbones.bench.worker.memory import keep
+from yolo_backbones.families import families
 
 RESULTS = Path(__file__).parent / "results"
-MODELS = [
-    "yolov8n.yaml",
-    "yolov8n-starnet.yaml",
-    "yolov8n-fasternet.yaml",
-    "yolov8n-vanillanet.yaml",
-    "yolov8n-skconv.yaml",
-]
+MODELS = ["yolov8n.yaml", *(f"yolov8n-{family}.yaml" for family in families())]
 
 # One measurement takes at least so many seconds: a shorter call is repeated within it.
 _LEAST = 0.005

@@ -2,23 +2,29 @@
 
     python benchmarks/report.py
 
-Reads the tables in `results/`, which `models.py`, `reference.py`, `roofline.py`, `training.py` and `growth.py` write
-when they are run without options. Each table says which machine it is from.
+Reads the shipped configs, and the tables in `results/`, which `models.py`, `reference.py`, `roofline.py`, `training.py`
+and `growth.py` write when they are run without options, and `learn.py`. Each table says which machine it is from.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from measure import MODELS, RESULTS
+from measure import RESULTS
 from models import MODELS as COMPARED
 from models import REPEATS, scaled
+
+from yolo_backbones import catalogue, configs
+from yolo_backbones.families import families as papers
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
 END = "<!-- end -->"
+# Parameters and GFLOPs of stock's that each config has in its comments.
+STOCK = re.compile(r"; stock YOLOv8[ns]: ([\d.]+)M, ([\d.]+)$", re.MULTILINE)
 BACKENDS = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "torch": "PyTorch"}
 
 Row = dict[str, str]
@@ -30,6 +36,30 @@ def read(name: str) -> list[Row]:
         return list(csv.DictReader(file))
 
 
+def families() -> Iterator[str]:
+    """Each family's detector and stock, at n and s: what their configs say of them, and what they learned."""
+    learned = {row["model"]: row for row in read("learn")}
+    yield "| config | blocks | parameters n / s (M) | GFLOPs n / s | mAP50-95 n |"
+    yield "|---|---|---|---|---|"
+    for family in papers().values():
+        own = [catalogue.scales(family.name)[scale] for scale in "ns"]
+        name = f"`yolov8-{family.name}.yaml`" + "".join(f", also `-{alias}`" for alias in _aliases(family.name))
+        yield _row(name, family.summary, own, learned[f"yolov8n-{family.name}"])
+    any_config = configs.models()[f"yolov8-{next(iter(papers()))}"].read_text(encoding="utf-8")
+    stock = [tuple(map(float, found)) for found in STOCK.findall(any_config)[:2]]
+    yield _row("`yolov8.yaml`, stock", "C2f", stock, learned["yolov8n"])
+
+
+def _aliases(family: str) -> list[str]:
+    return [entry.name for entry in catalogue.entries().values() if entry.same_as == family]
+
+
+def _row(name: str, blocks: str, figures: Sequence[tuple[float, float]], learned: Row) -> str:
+    parameters, gflops = (" / ".join(format) for format in zip(*((f"{p:.2f}", f"{g:.1f}") for p, g in figures)))
+    score = f"{float(learned['mAP50-95']):.3f} ({float(learned['ratio']):.2f})"
+    return f"| {name} | {blocks} | {parameters} | {gflops} | {score} |"
+
+
 def models() -> Iterator[str]:
     """Latency at each letter, of stock YOLOv8's."""
     rows = read("models")
@@ -38,7 +68,7 @@ def models() -> Iterator[str]:
     yield ""
     yield "| | " + " | ".join(f"{title}, {' / '.join(REPEATS)}" for title in BACKENDS.values()) + " |"
     yield "|---|" + "---|" * len(BACKENDS)
-    for model in COMPARED:
+    for model in (model for model in COMPARED if ("torch", scaled(model, "n")) in found):
         cells = [" / ".join(f"{float(found[b, scaled(model, s)]['ratio']):.2f}" for s in REPEATS) for b in BACKENDS]
         yield f"| `{model}` | " + " | ".join(cells) + " |"
     stock = [
@@ -105,7 +135,7 @@ def roofline() -> Iterator[str]:
 def growth() -> Iterator[str]:
     """Latency by image size and batch."""
     rows = read("growth-cpu")
-    names = [Path(name).stem for name in MODELS]
+    names = list(dict.fromkeys(row["model"] for row in rows))
     yield f"{rows[0]['machine']}."
     yield ""
     yield f"| pixels | batch | `{names[0]}`, ms | " + " | ".join(f"`{name}`" for name in names[1:]) + " |"
@@ -116,7 +146,7 @@ def growth() -> Iterator[str]:
         yield f"| {stock['imgsz']} | {stock['batch']} | {float(stock['ms']):.1f} | {cells} |"
 
 
-TABLES: Sequence[Callable[[], Iterator[str]]] = (models, training, reference, roofline, growth)
+TABLES: Sequence[Callable[[], Iterator[str]]] = (families, models, training, reference, roofline, growth)
 
 
 def start(table: Callable[[], Iterator[str]]) -> str:

@@ -1,7 +1,8 @@
 """The stages of the shipped configs, each with what one would otherwise run in its place.
 
 StarNet, FasterNet and SK units have timm's blocks as their reference. VanillaNet and the plain SKConv, which timm does
-not have, have the plainest correct form, written here.
+not have, have the plainest correct form, written here. A family without a reference here is held to its own stages as
+they are trained, with nothing merged.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +24,8 @@ from torch import nn
 from ultralytics.nn.tasks import BaseModel, DetectionModel
 from ultralytics.utils.torch_utils import initialize_weights
 
-from yolo_backbones.families import fasternet, sknet, starnet, vanillanet
+from yolo_backbones import registry
+from yolo_backbones.families import families, fasternet, sknet, starnet, vanillanet
 from yolo_backbones.layers.fold import fold_batch_norms
 
 IMAGE = 640
@@ -76,19 +79,17 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Family:
-    """Whose stages are taken, and how a block's reference is built.
+class Reference:
+    """What a family's blocks are held to.
 
     Args:
-        name: in the tables.
-        config: without the scale letter.
+        name: of the blocks, in the tables.
         block: our class.
         reference: builds one block's, from the channels of its input and output and the row's arguments.
         own_name: our name of one of the reference's parameters.
     """
 
     name: str
-    config: str
     block: type[nn.Module]
     reference: Callable[[int, int, Row], nn.Module]
     own_name: Callable[[str], str]
@@ -180,47 +181,63 @@ class PlainSK(nn.Module):
         return (maps * weights[..., None, None]).sum(1)
 
 
-FAMILIES = (
-    Family(
-        "StarNet", "yolov8-starnet.yaml", starnet.StarBlock, _star,
+REFERENCES = {
+    "starnet": Reference(
+        "StarNet", starnet.StarBlock, _star,
         lambda key: starnet.own_name(f"stages.0.1.{key}").removeprefix("stages.0.1.blocks.0."),
     ),
-    Family(
-        "FasterNet", "yolov8-fasternet.yaml", fasternet.FasterBlock, _faster,
+    "fasternet": Reference(
+        "FasterNet", fasternet.FasterBlock, _faster,
         lambda key: fasternet.own_name(f"stages.0.blocks.0.{key}").removeprefix("stages.0.1.blocks.0."),
     ),
-    Family(
-        "VanillaNet", "yolov8-vanillanet.yaml", vanillanet.VanillaBlock,
-        lambda c1, c2, row: PlainVanilla(c1, c2, int(row[1])), _own_vanilla,
+    "vanillanet": Reference(
+        "VanillaNet", vanillanet.VanillaBlock, lambda c1, c2, row: PlainVanilla(c1, c2, int(row[1])), _own_vanilla,
     ),
-    Family(
-        "SK unit", "yolov8-skconv.yaml", sknet.SKUnit, _sk,
-        lambda key: sknet.own_name(f"layer1.0.{key}").removeprefix("stages.0.0."),
+    "skconv": Reference(
+        "SK unit", sknet.SKUnit, _sk, lambda key: sknet.own_name(f"layer1.0.{key}").removeprefix("stages.0.0."),
     ),
-)  # fmt: skip
+}  # fmt: skip
 
 
 def pairs(scale: str) -> Iterator[Pair]:
     """Each family's stages at one scale letter, P2 to P5, and the plain SKConv as the SK units hold it."""
-    for family in FAMILIES:
-        yield from _pairs(family, scale)
-    for pair in _pairs(FAMILIES[-1], scale):
+    for name, family in families().items():
+        reference = REFERENCES.get(name)
+        yield from _pairs(name, reference, scale) if reference else _unmerged(name, family.title, scale)
+    for pair in _pairs("skconv", REFERENCES["skconv"], scale):
         yield _plain_sk(pair)
 
 
-def _pairs(family: Family, scale: str) -> Iterator[Pair]:
-    detector = DetectionModel(family.config.replace("yolov8", f"yolov8{scale}"), verbose=False)
+def _detector(name: str, scale: str) -> Any:
+    return DetectionModel(f"yolov8{scale}-{name}.yaml", verbose=False)
+
+
+def _unmerged(name: str, title: str, scale: str) -> Iterator[Pair]:
+    """The rows that hold repeated blocks, each held to itself before merging."""
+    detector = _detector(name, scale)
+    x = torch.zeros(1, 3, IMAGE, IMAGE)
+    for layer, (_, _, block, _) in zip(detector.model[_ROWS], detector.yaml["backbone"]):
+        entered, x = x.shape, layer(x)
+        known = registry.blocks().get(block)
+        if known is not None and known.like == "C2f":
+            _randomise(layer)
+            level = f"P{round(math.log2(IMAGE / x.shape[-1]))}"
+            yield Pair(title, level, Stage(layer), copy.deepcopy(layer), tuple(entered[1:]))
+
+
+def _pairs(name: str, held: Reference, scale: str) -> Iterator[Pair]:
+    detector = _detector(name, scale)
     x = torch.zeros(1, 3, IMAGE, IMAGE)
     parts: dict[str, list[tuple[nn.Module, list[nn.Module], torch.Size]]] = {}
     for layer, (*_, row) in zip(detector.model[_ROWS], detector.yaml["backbone"]):
         entered, x = x.shape, layer(x)
-        ours = [module for module in layer.modules() if isinstance(module, family.block)]
+        ours = [module for module in layer.modules() if isinstance(module, held.block)]
         channels = [entered[1], *(x.shape[1] for _ in ours)]
-        references = [family.reference(c1, c2, row) for c1, c2 in pairwise(channels)]
+        references = [held.reference(c1, c2, row) for c1, c2 in pairwise(channels)]
         for block, reference in zip(ours, references):
             _randomise(reference)
             state = reference.state_dict()
-            block.load_state_dict({family.own_name(key): value for key, value in state.items()})
+            block.load_state_dict({held.own_name(key): value for key, value in state.items()})
         if ours:
             level = f"P{round(math.log2(IMAGE / x.shape[-1]))}"
             parts.setdefault(level, []).append((layer, references, entered))
@@ -228,7 +245,7 @@ def _pairs(family: Family, scale: str) -> Iterator[Pair]:
         references = [block for _, blocks, _ in rows for block in blocks]
         channels, height, width = rows[0][2][1:]
         stage = Stage(*(layer for layer, *_ in rows))
-        yield Pair(family.name, level, stage, nn.Sequential(*references), (channels, height, width))
+        yield Pair(held.name, level, stage, nn.Sequential(*references), (channels, height, width))
 
 
 def _plain_sk(pair: Pair) -> Pair:

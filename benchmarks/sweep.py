@@ -32,31 +32,24 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
-from yolo_backbones.blocks.timm import Shapes, TimmFeatures, leaves
 
-from yolo_backbones.families import fasternet, sknet, starnet, vanillanet
-from yolo_backbones.registry import Variant
+from yolo_backbones.backbones import find
+from yolo_backbones.backbones.timm.features import TimmFeatures
+from yolo_backbones.families import Family, Variant, families
+from yolo_backbones.layers.meta import Shapes, leaves
 
 COLUMNS = [
     "name", "source", "parameters", "gflops", "strides", "channels", "pyramid", "imgsz", "device", "top1", "tags",
-    "licence", "paper", "reason",
+    "licence", "paper", "reason", "family", "merges", "release",
 ]  # fmt: skip
 TABLE = Path(__file__).parents[1] / "yolo_backbones" / "catalogue.csv"
 WANTED = (8, 16, 32)
 IMGSZ = 640
 RECTANGLE = (64, 96)
 
-OWN: dict[str, tuple[Any, Variant]] = {
-    name: (family, variant)
-    for family in (starnet, fasternet, vanillanet, sknet)
-    for name, variant in family.VARIANTS.items()
+OWN: dict[str, tuple[Family, Variant]] = {
+    name: (family, variant) for family in families().values() for name, variant in family.variants.items()
 }
-# Whose weights are published, under which tag; VanillaNet's by its authors, the others through timm.
-OWN_TAGS = {
-    **{name: "in1k" for name, (family, variant) in OWN.items() if family is not sknet and variant.top1},
-    **dict.fromkeys(("skresnet18", "skresnet34", "skresnext50_32x4d", "sknet_50"), "ra_in1k"),
-}
-OWN_LICENCES = {"starnet": "apache-2.0", "fasternet": "apache-2.0", "vanillanet": "apache-2.0", "sknet": "apache-2.0"}
 
 
 def main() -> None:
@@ -149,10 +142,14 @@ def about(name: str) -> dict[str, str]:
     row = dict.fromkeys(COLUMNS, "") | {"name": name, "source": "own" if name in OWN else "timm", "pyramid": "no"}
     if name in OWN:
         family, variant = OWN[name]
-        row["tags"] = OWN_TAGS.get(name, "")
+        row["tags"] = " ".join(find(name).tags())
         row["top1"] = "" if variant.top1 is None else str(variant.top1)
-        row["licence"] = OWN_LICENCES[family.__name__.rpartition(".")[2]] if row["tags"] else ""
-        row["paper"] = arxiv(family.__doc__)
+        row["paper"] = arxiv(sys.modules[family.own_name.__module__].__doc__)
+        row["family"] = family.name
+        row["merges"] = "" if variant.merged is None else "yes"
+        if row["tags"]:
+            row["licence"] = family.release.licence if family.release else family.licence
+            row["release"] = family.release.page if family.release else ""
         return row
     default = timm.get_pretrained_cfg(name)
     tags = [model.partition(".")[2] for model in timm.list_models(name, pretrained=True)]

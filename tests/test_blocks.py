@@ -55,13 +55,9 @@ def build(block, args, seed=0) -> nn.Module:
 def stride(block) -> int:
     """As the docstring has it: "(B, c1, H, W) -> (B, c2, H/s, W/s)", s being an argument or a number."""
     (divisor,) = re.findall(r"-> \(B, c2, H(?:/(\w+))?, W(?:/\1)?\)", block.cls.__doc__)
-    return (
-        int(divisor)
-        if divisor.isdigit()
-        else inspect.signature(block.cls).parameters[divisor].default
-        if divisor
-        else 1
-    )
+    if not divisor or divisor.isdigit():
+        return int(divisor or 1)
+    return inspect.signature(block.cls).parameters[divisor].default
 
 
 def test_each_family_registers_its_blocks():

@@ -19,10 +19,11 @@ from ultralytics.nn import tasks
 from ultralytics.utils import ROOT as ULTRALYTICS
 
 import yolo_backbones
-from yolo_backbones import catalogue, cli, detectors, doctor, names, write_yaml
+from yolo_backbones import catalogue, cli, detectors, doctor, write_yaml
 from yolo_backbones.cli import new
 from yolo_backbones.composition import compose, levels, resolve
 from yolo_backbones.doctor import checks, probe
+from yolo_backbones.names import taken_for_sam
 
 PACKAGE = Path(yolo_backbones.__file__).parent
 COMMAND = ["python", "-m", "yolo_backbones.cli"]
@@ -295,8 +296,8 @@ def test_one_backbone_is_no_plural(call):
 
 def test_yolos_marks_of_segment_anything_are_known():
     marks = re.findall(r'"(sam[\w.]*_)"', inspect.getsource(ultralytics_cfg))
-    assert "sam_" in marks and all(names.taken_for_sam(f"yolov8n-{mark}x") for mark in marks)
-    assert not names.taken_for_sam("yolov8n-samvit_base_patch16")
+    assert "sam_" in marks and all(taken_for_sam(f"yolov8n-{mark}x") for mark in marks)
+    assert not taken_for_sam("yolov8n-samvit_base_patch16")
 
 
 @pytest.mark.parametrize("name", ["sam2_hiera_tiny", "vit_base_patch16_224.sam_in1k"])
@@ -305,7 +306,7 @@ def test_a_name_for_segment_anything_gets_a_file_of_another(call, tmp_path, monk
     made, used = json.loads(call("info", name, "--json")[1])["commands"]
     assert call(*shlex.split(made, comments=True)[1:])[0] == 0
     (file,) = tmp_path.iterdir()
-    assert f"model={file.name} " in used and not names.taken_for_sam(file.stem)
+    assert f"model={file.name} " in used and not taken_for_sam(file.stem)
     assert tasks.yaml_model_load(file.name)["backbone"][0][2] == "Network"
 
 

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from yolo_backbones import shapes
+from yolo_backbones.shapes import painting
+from yolo_backbones.shapes import scene as geometry
 
 ROOT = Path(__file__).parents[1]
 YAMLS = {name: ROOT / "cfg" / "datasets" / f"{name}.yaml" for name in ("shapes", "shapes-seg", "shapes-obb")}
@@ -168,10 +170,10 @@ def test_slender_shapes_keep_their_area_and_stay_in_the_picture(slender: list[sh
         assert shape.contours[0].min() > -1e-3 and shape.contours[0].max() < SIZE + 1e-3
     rng = np.random.default_rng(0)
     for name in shapes.CLASSES:
-        polars = shapes._polar(name, rng)
-        one = shapes.Shape(0, tuple(100 * shapes._contour(*polar, np.zeros(2)) for polar in polars))
+        polars = geometry._polar(name, rng)
+        one = shapes.Shape(0, tuple(100 * geometry._contour(*polar, np.zeros(2)) for polar in polars))
         other = shapes.Shape(
-            0, tuple(100 * shapes._contour(*polar, np.zeros(2)) for polar in shapes._slender(polars, 0.4))
+            0, tuple(100 * geometry._contour(*polar, np.zeros(2)) for polar in geometry._slender(polars, 0.4))
         )
         assert other.area == pytest.approx(one.area, rel=1e-3)
         (w, h), (w2, h2) = np.ptp(one.contours[0], axis=0), np.ptp(other.contours[0], axis=0)
@@ -195,7 +197,7 @@ def test_polygons_cover_what_is_seen(scenes: list[shapes.Scene]) -> None:
 def test_boxes_hold_what_is_seen_of_each_shape(scenes: list[shapes.Scene], monkeypatch: pytest.MonkeyPatch) -> None:
     """Independent of the labels' own arithmetic: repaint one shape, and see which pixels of the picture change."""
     monkeypatch.setattr(cv2, "GaussianBlur", lambda canvas, *_: canvas)
-    monkeypatch.setattr(shapes, "_ramp", lambda rng, h, w: np.zeros((h, w), np.float32))
+    monkeypatch.setattr(painting, "_ramp", lambda rng, h, w: np.zeros((h, w), np.float32))
 
     def painted(scene: shapes.Scene, bright: int | None) -> np.ndarray:
         fills = iter(range(len(scene.shapes)))

@@ -249,7 +249,7 @@ def test_normalisation_is_what_the_weights_were_trained_with():
         ("starnet_s1", "in21k", "did you mean starnet_s1.in1k"),
         ("vit_base_patch16_224", "zzz", "augreg2_in21k_ft_in1k"),
         ("sknet_26", "in1k", "no weights are published for sknet_26; use the name without the tag"),
-        ("starnet_s9", "in1k", "no backbone of that name"),
+        ("starnet_s9", "in1k", "no backbone is called starnet_s9; did you mean starnet_s"),
     ],
 )
 def test_an_unknown_tag_names_the_known(point_at, name, tag, says):

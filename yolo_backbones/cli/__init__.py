@@ -13,11 +13,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from .bench import bench
-from .doctor import doctor
-from .info import info
-from .listing import list_backbones
-from .new import new
+from . import bench, doctor, info, listing, new
 from .output import PROGRAM, fail
 
 app = typer.Typer(
@@ -27,11 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("list")(list_backbones)
-app.command()(info)
-app.command()(new)
-app.command()(bench)
-app.command()(doctor)
+app.command("list")(listing.list_backbones)
+app.command()(info.info)
+app.command()(new.new)
+app.command()(bench.bench)
+app.command()(doctor.doctor)
 
 
 def main(args: Sequence[str] | None = None) -> None:

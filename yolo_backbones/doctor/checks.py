@@ -165,7 +165,9 @@ def seam_of(active: bool) -> Check:
     name = "changes to Ultralytics"
     if not active:
         return Check(name, "none, since the plugin is not active")
-    failures = importlib.import_module("yolo_backbones.seam").failures()
+    from .. import seam  # imports Ultralytics
+
+    failures = seam.failures()
     if not failures:
         return Check(name, "all of them")
     upgrade = "use another release of Ultralytics, or of yolo-backbones"

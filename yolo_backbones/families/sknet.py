@@ -5,6 +5,7 @@ Differs from the paper: nothing in form "dilated", but that a batch of one in tr
 the running statistics. Form "plain" is the one most code on the web has: true 5x5, 7x7, ...
 kernels, biases everywhere, neither BatchNorm nor ReLU in the squeeze, and units without ReLU.
 The skresnet variants are timm's: branches that share the input's channels out between them.
+One paper, one file: hence its length.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Chen et al., "VanillaNet: the Power of Minimalism in Deep Learning", NeurIPS 2023. https://arxiv.org/abs/2305.12972
 Differs from the paper: the series activation starts as a ReLU, see `SeriesActivation`.
+One paper, one file: hence its length.
 """
 
 from __future__ import annotations

@@ -1,0 +1,66 @@
+"""How the package is laid out: who may know whom, who may be named where, how long a file may be."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from yolo_backbones.families import families
+
+PACKAGE = ROOT / "yolo_backbones"
+FILES = sorted(PACKAGE.rglob("*.py"))
+MOST_LINES = 300
+
+
+def lint(folder: Path) -> "subprocess.CompletedProcess[str]":
+    program = Path(sys.executable).with_name("lint-imports")
+    env = {**os.environ, "PYTHONPATH": str(folder)}  # else it finds the package where it is installed
+    return subprocess.run([program, "--no-cache"], cwd=folder, env=env, capture_output=True, text=True)
+
+
+def test_imports_keep_to_the_layers():
+    done = lint(ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("layers/conv.py", "def f():\n    from ..seam import activate\n"),  # upwards, inside a function
+        ("families/starnet.py", "from .vanillanet import VanillaBlock\n"),
+        ("weights/fit.py", "from ..families import families\n"),
+        ("backbones/own.py", "from ..families.starnet import StarNet\n"),
+        ("layers/merge.py", "from . import fold\n"),  # a circle: fold imports merge
+    ],
+)
+def test_an_import_that_breaks_the_layers_is_found(file, line, tmp_path):
+    for source in FILES:
+        target = tmp_path / source.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    with open(tmp_path / "yolo_backbones" / file, "a", encoding="utf-8") as changed:
+        changed.write(line)
+    done = lint(tmp_path)
+    assert done.returncode != 0 and "BROKEN" in done.stdout, done.stdout
+
+
+def test_no_file_outside_of_families_names_one():
+    titles = re.compile("|".join(re.escape(family.title) for family in families().values()))
+    elsewhere = [file for file in FILES if "families" not in file.relative_to(PACKAGE).parts]
+    named = {str(file.relative_to(ROOT)): titles.findall(file.read_text(encoding="utf-8")) for file in elsewhere}
+    assert {file: found for file, found in named.items() if found} == {}
+
+
+def test_a_long_file_says_why():
+    long = [file for file in FILES if len(file.read_text(encoding="utf-8").splitlines()) > MOST_LINES]
+    for file in long:
+        opening = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        assert "One file" in opening or "one file" in opening, (
+            f"{file.name} is long, and its docstring does not say why"
+        )
