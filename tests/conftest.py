@@ -20,6 +20,8 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
+pytest_plugins = ["fast"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Ultralytics reads all of this when it is imported, so it is set before any test module can do that. Workers of

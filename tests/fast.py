@@ -1,0 +1,123 @@
+"""`pytest --fast`: the tests that neither train, export, compile nor start a process, and some cases of each.
+
+What is left out follows from the source of a test, of its fixtures and of the helpers that they call, so no test has to
+be put on a list. Of a parametrised test, each value of each parameter stays in one case: five families at five scales
+are five cases, not twenty-five. Beyond `CASES` of them, that many stay, evenly spread. `-k` comes first:
+`--fast -k starnet` chooses among StarNet's cases.
+
+A test that is long for another reason is marked `slow`. The summary names each that takes longer than `LONG`.
+"""
+
+import ast
+import functools
+import inspect
+import sys
+import textwrap
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+CASES = 8  # of one test
+LONG = 4.0  # seconds
+PROCESSES = {"subprocess", "multiprocessing"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only what needs no training, and some cases of each test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: --fast leaves the test out, though its source does not show why")
+
+
+@pytest.hookimpl(trylast=True)  # after -k and -m
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("fast"):
+        return
+    cases: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if isinstance(item, pytest.Function) and not is_slow(item):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    kept = {item for same in cases.values() for item in sample(same)}
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not config.getoption("fast"):
+        return
+    seconds: dict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid] += report.duration
+    for name, taken in sorted(seconds.items(), key=lambda pair: -pair[1]):
+        if taken > LONG:
+            terminalreporter.write_line(f"{name} took {taken:.1f} s: mark it slow, or make it lighter")
+
+
+def is_slow(item: pytest.Function) -> bool:
+    """Tell whether a test is marked, or it or a fixture of it does what takes long."""
+    if item.get_closest_marker("slow"):
+        return True
+    fixtures = [fixture.func for used in item._fixtureinfo.name2fixturedefs.values() for fixture in used]
+    return any(
+        takes_long(part) for function in (item.function, *fixtures) for part in reached(inspect.unwrap(function))
+    )
+
+
+@functools.cache
+def reached(start: Callable[..., Any]) -> frozenset[Any]:
+    """Collect the functions and classes of the tests that one of them leads to, itself included."""
+    found, waiting = set(), [start]
+    while waiting:
+        part = waiting.pop()
+        module = sys.modules[part.__module__]
+        if part in found or TESTS not in Path(getattr(module, "__file__", "")).parents:
+            continue
+        found.add(part)
+        for node in ast.walk(tree(part)):
+            helper = vars(module).get(node.id) if isinstance(node, ast.Name) else None
+            if inspect.isfunction(helper) or inspect.isclass(helper):
+                waiting.append(helper)
+    return frozenset(found)
+
+
+@functools.cache
+def tree(part: Any) -> ast.AST:
+    """Parse the source of a function or class."""
+    return ast.parse(textwrap.dedent(inspect.getsource(part)))
+
+
+@functools.cache
+def takes_long(part: Any) -> bool:
+    """Tell whether the source of a function or class trains, exports, compiles or starts a process."""
+    return any(expensive(node) for node in ast.walk(tree(part)))
+
+
+def expensive(node: ast.AST) -> bool:
+    """Tell so of one node."""
+    if isinstance(node, ast.Name):
+        return node.id in PROCESSES
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    if node.func.attr == "train":  # Ultralytics' takes settings, a module's takes one Boolean
+        return bool(node.keywords)
+    return node.func.attr == "export" or ast.unparse(node.func) == "torch.compile"
+
+
+def sample(items: list[pytest.Function]) -> Iterator[pytest.Function]:
+    """Choose some cases of one test, those with a value that no earlier one has."""
+    seen, new = set(), []
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        values = {(name, repr(value)) for name, value in parameters.items()}
+        if not values <= seen or not values:
+            new.append(item)
+        seen |= values
+    count = min(len(new), CASES)
+    yield from (new[i * len(new) // count] for i in range(count))
