@@ -5,12 +5,14 @@ be put on a list. Of a parametrised test, each value of each parameter stays in 
 are five cases, not twenty-five. Beyond `CASES` of them, that many stay, evenly spread. `-k` comes first:
 `--fast -k starnet` chooses among StarNet's cases.
 
-A test that is long for another reason is marked `slow`. The summary names each that takes longer than `LONG`.
+Where the package itself starts another Python, no test's source shows it: such a test is skipped at that moment. One
+that is long for another reason is marked `slow`. The summary names each that takes longer than `LONG`.
 """
 
 import ast
 import functools
 import inspect
+import os
 import sys
 import textwrap
 from collections import defaultdict
@@ -22,7 +24,7 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 CASES = 8  # of one test
-LONG = 4.0  # seconds
+LONG = 10.0  # seconds; a worker's first test imports torch and timm
 PROCESSES = {"subprocess", "multiprocessing"}
 
 
@@ -32,6 +34,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: --fast leaves the test out, though its source does not show why")
+    if config.getoption("fast"):
+        config.pluginmanager.register(NoProcesses())
+
+
+class NoProcesses:
+    """Skips a test that is about to start a Python."""
+
+    def __init__(self) -> None:
+        self.testing = False
+        sys.addaudithook(self.notice)  # nothing takes it away again
+
+    def notice(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "subprocess.Popen" and self.testing:
+            executable, command = arguments[:2]
+            program = executable or (command if isinstance(command, str) else command[0])
+            if Path(os.fsdecode(program)).name.startswith(("python", "yolo")):
+                pytest.skip("starts a process, which --fast leaves out")
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self) -> Iterator[None]:  # xdist's workers are started outside of it
+        self.testing = True
+        yield
+        self.testing = False
 
 
 @pytest.hookimpl(trylast=True)  # after -k and -m
