@@ -132,7 +132,7 @@ def expensive(node: ast.AST) -> bool:
         return False
     if node.func.attr == "train":  # Ultralytics' takes settings, a module's takes one Boolean
         return bool(node.keywords)
-    return node.func.attr == "export" or ast.unparse(node.func) == "torch.compile"
+    return node.func.attr in {"export", "step"} or ast.unparse(node.func) == "torch.compile"  # step: an optimiser's
 
 
 def sample(items: list[pytest.Function]) -> Iterator[pytest.Function]:
