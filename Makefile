@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BIN := $(VENV)/$(SCRIPTS)
+# What `make install` adds to the package.
+EXTRAS ?= dev,export,bench
 # Touched when the environment holds what pyproject.toml asks for.
 READY := $(VENV)/.ready
 # Every export format: gigabytes, and older releases of what the others share.
@@ -23,7 +25,7 @@ install: $(READY) ## make .venv with the package, its tools and what export need
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip
-	$(BIN)/python -m pip install --editable ".[dev,export,bench]"
+	$(BIN)/python -m pip install --editable ".[$(EXTRAS)]"
 	touch $@
 
 demo: $(READY) ## train and run a small model, and show what came out
