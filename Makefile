@@ -2,7 +2,10 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(SCRIPTS)
+# What `make install` adds to the package.
+EXTRAS ?= dev,export,bench
 # Touched when the environment holds what pyproject.toml asks for.
 READY := $(VENV)/.ready
 # Every export format: gigabytes, and older releases of what the others share.
@@ -12,7 +15,7 @@ BENCHMARKS := benchmarks/models.py benchmarks/reference.py benchmarks/training.p
     benchmarks/report.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test exports check format bench clean
+.PHONY: help install demo fast test exports check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,28 +25,32 @@ install: $(READY) ## make .venv with the package, its tools and what export need
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip
-	$(BIN)/python -m pip install --editable ".[dev,export,bench]"
+	$(BIN)/python -m pip install --editable ".[$(EXTRAS)]"
 	touch $@
 
 demo: $(READY) ## train and run a small model, and show what came out
 	$(BIN)/python examples/demo.py
 
+fast: $(READY) ## run the tests that need no training, some cases of each; ARGS="-k starnet" chooses
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --fast $(ARGS)
+
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
 
 exports: $(EXPORTS)/.ready ## run the tests of every export format, in an environment of their own
-	$(EXPORTS)/bin/python -m pytest tests/test_exports.py --exports $(ARGS)
+	$(EXPORTS)/$(SCRIPTS)/python -m pytest tests/test_exports.py --exports $(ARGS)
 
 $(EXPORTS)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(EXPORTS)
-	$(EXPORTS)/bin/python -m pip install --upgrade pip
-	$(EXPORTS)/bin/python -m pip install --editable ".[dev,export-all]"
+	$(EXPORTS)/$(SCRIPTS)/python -m pip install --upgrade pip
+	$(EXPORTS)/$(SCRIPTS)/python -m pip install --editable ".[dev,export-all]"
 	touch $@
 
-check: $(READY) ## lint, format check, types
+check: $(READY) ## lint, format check, types, layers
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
 
 format: $(READY) ## put the code into the format that check wants
 	$(BIN)/python -m ruff check --fix .

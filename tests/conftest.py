@@ -20,6 +20,8 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
+pytest_plugins = ["fast"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Ultralytics reads all of this when it is imported, so it is set before any test module can do that. Workers of
@@ -37,9 +39,13 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     if os.environ.get("YOLO_BACKBONES_DOWNLOAD") != "1":
         os.environ["YOLO_OFFLINE"] = "true"  # else Ultralytics waits for look-ups that may fail
 
-# Small models gain nothing from more threads, and several workers with all cores each slow each other down.
-_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1) // _workers))))
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Small models gain nothing from more threads, and several workers with all cores each slow each other down. Not in
+    # the process that starts the workers: they would inherit all cores from it.
+    if not config.getoption("numprocesses", None):
+        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1) // workers))))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -179,6 +179,7 @@ def assert_equal(ours: torch.Tensor, reference: torch.Tensor) -> None:
     assert ((ours - reference).abs().max() / reference.abs().max()).item() < 1e-3
 
 
+@pytest.mark.slow  # the network is large
 def test_what_pools_to_a_fixed_size_classifies():
     """Its export to ONNX fails in torch, which has no pooling to sizes that do not divide the image's."""
     model = build(f"yolov8n-{FIXED}-cls.yaml").model

@@ -384,6 +384,7 @@ def counts(name: str, dynamic: bool) -> Any:
     return script("nodes").counts(name, dynamic)
 
 
+@pytest.mark.slow  # exports
 @pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "dynamic"])
 @pytest.mark.parametrize("family", of_families())
 def test_the_graph_has_no_node_that_neither_stock_nor_the_definition_needs(family, dynamic, request):
@@ -396,6 +397,7 @@ def test_the_graph_has_no_node_that_neither_stock_nor_the_definition_needs(famil
     assert dynamic or simplified["Cast"] == 0
 
 
+@pytest.mark.slow  # exports
 def test_the_table_of_nodes_is_up_to_date(request):
     need(request, *ONNX)
     nodes = script("nodes")

@@ -38,11 +38,12 @@ def failures() -> dict[str, str]:
 
 def _take(step: Step) -> str:
     """Why a step could not be taken, in one sentence; an empty string if it was."""
+    lost = f"so that {step.lost}" + ("" if step.essential else "; all else works")
     missing = step.missing()
     if missing:
-        return f"this Ultralytics has no {' and no '.join(missing)}, so that {step.lost}"
+        return f"this Ultralytics has no {' and no '.join(missing)}, {lost}"
     try:
         step.install()
     except Exception as error:  # whatever a release has changed, the other steps go on
-        return f"{' '.join(str(error).split()) or type(error).__name__}, so that {step.lost}"
+        return f"{' '.join(str(error).split()) or type(error).__name__}, {lost}"
     return ""

@@ -92,6 +92,6 @@ STEPS = (
         "blocks of the user's own",
         users_blocks.install,
         (),
-        "rows cannot name them; all other models work",
+        "rows cannot name them",
     ),
 )
