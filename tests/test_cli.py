@@ -23,7 +23,7 @@ from yolo_backbones import catalogue, cli, detectors, doctor, write_yaml
 from yolo_backbones.cli import new
 from yolo_backbones.composition import compose, levels, resolve
 from yolo_backbones.doctor import checks, probe
-from yolo_backbones.names import taken_for_sam
+from yolo_backbones.names import split_tag, taken_for_sam
 
 PACKAGE = Path(yolo_backbones.__file__).parent
 COMMAND = ["python", "-m", "yolo_backbones.cli"]
@@ -236,7 +236,7 @@ def test_info(call, name):
     if entry.top1 is not None:
         assert f"{entry.top1:g} %" in out
     about = json.loads(call("info", name, "--json")[1])
-    assert about["name"] == entry.name and about["tag"] == (catalogue.split(name)[1] or None)
+    assert about["name"] == entry.name and about["tag"] == (split_tag(name)[1] or None)
     assert all(command in out for command in about["commands"])
     models = [command.split("model=")[1].split()[0] for command in about["commands"] if "model=" in command]
     assert len(models) >= 2

@@ -44,7 +44,7 @@ def test_every_family_is_faster_than_stock_where_the_readme_says_so():
     with open(ROOT / "benchmarks" / "results" / "models.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["backend"] in {"onnx", "openvino"}]
     found = [row for row in rows if re.fullmatch(r"yolov8[ns]-.*", row["model"])]
-    assert {row["model"] for row in found} == {f"yolov8{scale}-{name}" for scale in "ns" for name in families()}
+    assert {row["model"] for row in found} == {f"yolov8{scale}-{name}.yaml" for scale in "ns" for name in families()}
     assert len(found) == 2 * 2 * len(families())
     slower = {(row["model"], row["backend"]) for row in found if not float(row["ratio"]) <= 0.9}
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())

@@ -389,9 +389,13 @@ def counts(name: str, dynamic: bool) -> Any:
 @pytest.mark.parametrize("family", of_families())
 def test_the_graph_has_no_node_that_neither_stock_nor_the_definition_needs(family, dynamic, request):
     need(request, *ONNX)
+    needed = families()[family.removeprefix("yolov8n-")].operators
+    written, written_of_stock = counts(family, dynamic)[0], counts("yolov8n", dynamic)[0]
     for ours, stock in zip(counts(family, dynamic), counts("yolov8n", dynamic)):
-        assert set(ours) - set(stock) <= families()[family.removeprefix("yolov8n-")].operators
-        assert {op: (ours[op], stock[op]) for op in OVERHEAD if ours[op] > stock[op]} == {}
+        assert set(ours) - set(stock) <= needed
+        spare = {op for op in OVERHEAD if op not in needed and ours[op] > stock[op]}
+        # Where the graph was written without, the simplifier has folded less of the detector's own head.
+        assert {op: (ours[op], stock[op]) for op in spare if written[op] > written_of_stock[op]} == {}
     simplified = counts(family, dynamic)[1]
     assert simplified["Identity"] == 0
     assert dynamic or simplified["Cast"] == 0
