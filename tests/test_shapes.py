@@ -202,7 +202,7 @@ def test_boxes_hold_what_is_seen_of_each_shape(scenes: list[shapes.Scene], monke
     def painted(scene: shapes.Scene, bright: int | None) -> np.ndarray:
         fills = iter(range(len(scene.shapes)))
         monkeypatch.setattr(
-            shapes, "_fill", lambda *_: np.full(3, 220 if next(fills) == bright else 40, dtype=np.float32)
+            painting, "_fill", lambda *_: np.full(3, 220 if next(fills) == bright else 40, dtype=np.float32)
         )
         return shapes.paint(scene, np.random.default_rng(0)).astype(int)
 
