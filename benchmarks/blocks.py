@@ -56,15 +56,15 @@ class Chain(BaseModel):
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Runs them."""
+        """Run them."""
         return self.model(x)
 
     def info(self, *args: object, **kwargs: object) -> None:
-        """Says nothing."""
+        """Say nothing."""
 
 
 def cost(layers: list[nn.Module], channels: int, pixels: int, folder: str) -> tuple[float, int]:
-    """Milliseconds of the fastest of 15 runs, and parameters."""
+    """Return milliseconds of the fastest of 15 runs, and parameters."""
     model = Chain(nn.ReLU(), *layers).eval().fuse(verbose=False)
     image = torch.rand(1, channels, pixels, pixels)
     file = os.path.join(folder, "block.onnx")

@@ -34,7 +34,7 @@ STYLES = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D")
 
 
 def published() -> list[Entry]:
-    """Our published networks as they run, family by family, small ones first."""
+    """Return our published networks as they run, family by family, small ones first."""
     found = [as_it_runs(entry) for entry in catalogue.entries().values() if entry.source == "own"]
     return sorted(found, key=lambda entry: (list(families()).index(entry.family), entry.parameters))
 
@@ -53,7 +53,7 @@ def as_it_runs(entry: Entry) -> Entry:
 
 
 def table(entries: Sequence[Entry]) -> Iterator[str]:
-    """The lines of the Markdown table."""
+    """Return the lines of the Markdown table."""
     yield "| backbone | parameters (M) | GFLOPs | channels at P3, P4, P5 | top-1 | weights |"
     yield "|---|---|---|---|---|---|"
     for entry in entries:

@@ -30,7 +30,7 @@ SCALES = {"n": [0.1, 0.03125, 1024]}
 
 
 def config(name: str) -> dict[str, Any]:
-    """The model's YAML."""
+    """Return the model's YAML."""
     from yolo_backbones import compose, configs
     from yolo_backbones.families import families
 
@@ -48,7 +48,7 @@ def config(name: str) -> dict[str, Any]:
 
 
 def picture() -> torch.Tensor:
-    """A picture that no library draws otherwise one day: (1, 3, SIDE, SIDE) in 0..1, squares on a slope."""
+    """Return a picture that no library draws otherwise one day: (1, 3, SIDE, SIDE) in 0..1, squares on a slope."""
     ramp = torch.linspace(0, 1, SIDE)
     image = 0.5 * (ramp[:, None] + ramp[None, :]).repeat(3, 1, 1)
     for i, (y, x, side) in enumerate([(8, 10, 24), (50, 40, 30), (20, 60, 20)]):
@@ -58,7 +58,7 @@ def picture() -> torch.Tensor:
 
 
 def boxes(checkpoint: Path) -> list[list[float]]:
-    """The ten surest anchors' boxes and scores, as the network gives them before any suppression."""
+    """Return the ten surest anchors' boxes and scores, as the network gives them before any suppression."""
     from ultralytics import YOLO
 
     net = YOLO(checkpoint).model.float().eval()
@@ -71,7 +71,7 @@ def boxes(checkpoint: Path) -> list[list[float]]:
 
 
 def train(name: str, folder: Path) -> Path:
-    """Trains one in a folder; returns the checkpoint."""
+    """Train one in a folder; return the checkpoint."""
     from ultralytics import YOLO
 
     from yolo_backbones import shapes
@@ -91,7 +91,7 @@ def train(name: str, folder: Path) -> Path:
 
 
 def stripped(checkpoint: Path) -> dict[str, Any]:
-    """The checkpoint without what only this machine knows: paths, dates, the repository."""
+    """Return the checkpoint without what only this machine knows: paths, dates, the repository."""
     found = torch.load(checkpoint, weights_only=False)
     model = copy.deepcopy(found["model"])
     model.yaml["yaml_file"] = Path(model.yaml["yaml_file"]).name

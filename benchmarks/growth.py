@@ -50,7 +50,7 @@ def main() -> None:
 def measured(
     models: dict[str, DetectionModel], imgsz: int, batch: int, repeats: int, device: torch.device
 ) -> list[dict[str, object]]:
-    """One row a model: its time at one size and batch, and the ratio to the first model's."""
+    """Return one row a model: its time at one size and batch, and the ratio to the first model's."""
     x = torch.rand(batch, 3, imgsz, imgsz, device=device)
     times = race({name: lambda model=model: model(x) for name, model in models.items()}, repeats, device)
     reference = next(iter(models))
@@ -64,7 +64,7 @@ def measured(
 
 
 def plot(rows: list[dict[str, object]], imgsz: int, machine: str, file: Path) -> None:
-    """Milliseconds an image against the image's size, and against the batch."""
+    """Return milliseconds an image against the image's size, and against the batch."""
     from matplotlib import pyplot as plt
 
     figure, (by_size, by_batch) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")

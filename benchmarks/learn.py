@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def train(model: str, seed: int, args: argparse.Namespace) -> float:
-    """Trains one model unless it is there already; returns the seconds it took, 0 if it was there."""
+    """Train one model unless it is there already; return the seconds it took, 0 if it was there."""
     done = results(model, seed, args)
     stamp = done.with_name("stamp.json")
     asked = json.dumps({"config": config(model), **options(seed, args)}, indent=1, default=str)
@@ -75,7 +75,7 @@ def train(model: str, seed: int, args: argparse.Namespace) -> float:
 
 
 def options(seed: int, args: argparse.Namespace) -> dict[str, object]:
-    """What every model is trained with."""
+    """Return what every model is trained with."""
     return {
         "data": args.data, "epochs": args.epochs, "imgsz": args.imgsz, "batch": args.batch, "seed": seed,
         "pretrained": False, "workers": 0, "plots": False,
@@ -83,25 +83,25 @@ def options(seed: int, args: argparse.Namespace) -> dict[str, object]:
 
 
 def config(model: str) -> dict[str, object]:
-    """The model's config as Ultralytics reads it."""
+    """Return the model's config as Ultralytics reads it."""
     from ultralytics.nn.tasks import yaml_model_load
 
     return {key: value for key, value in yaml_model_load(model).items() if key != "yaml_file"}
 
 
 def results(model: str, seed: int, args: argparse.Namespace) -> Path:
-    """Where a finished run has its curves."""
+    """Return where a finished run has its curves."""
     return args.out / f"{Path(model).stem}-seed{seed}" / "results.csv"
 
 
 def curve(model: str, seed: int, args: argparse.Namespace) -> list[dict[str, float]]:
-    """One dict an epoch."""
+    """Return one dict an epoch."""
     with open(results(model, seed, args), newline="") as file:
         return [{key.strip(): float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def report(args: argparse.Namespace) -> None:
-    """Prints and writes the table, and plots the curves."""
+    """Print and write the table, and plot the curves."""
     from matplotlib import pyplot as plt
 
     curves = {m: [curve(m, seed, args) for seed in args.seed] for m in args.models}

@@ -34,22 +34,22 @@ class Spread(NamedTuple):
     high: float
 
     def columns(self, name: str) -> dict[str, float]:
-        """The three as a table's columns, the median under the bare name."""
+        """Return the three as a table's columns, the median under the bare name."""
         return {name: round(self.median, 3), f"{name}_low": round(self.low, 3), f"{name}_high": round(self.high, 3)}
 
 
 def shown(row: Mapping[str, object], name: str) -> str:
-    """A spread's columns in a printed table."""
+    """Return a spread's columns in a printed table."""
     return f"{row[name]:.2f} ({row[f'{name}_low']:.2f}-{row[f'{name}_high']:.2f})"
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """The quartiles of at least two values."""
+    """Return the quartiles of at least two values."""
     return Spread(*statistics.quantiles(values, n=4, method="inclusive"))
 
 
 def ratios(times: Mapping[str, Sequence[float]], name: str, reference: str) -> Spread:
-    """One call's time over another's, round by round: what slows the machine down for a while cancels."""
+    """Return one call's time over another's, round by round: what slows the machine down for a while cancels."""
     return spread([ours / theirs for ours, theirs in zip(times[name], times[reference])])
 
 
@@ -90,7 +90,7 @@ def _wait(device: torch.device) -> None:
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> int:
-    """The most bytes that tensors took at once during a call, on top of those that were there before it.
+    """Return the most bytes that tensors took at once during a call, on top of those that were there before it.
 
     On the CPU the sum comes from the allocator's own events, in which a library's own scratch space
     is missing. A process's resident memory would have it, but keeps what was freed and varies by megabytes.
@@ -122,19 +122,19 @@ def device_of(name: str) -> torch.device:
 
 
 def hardware(device: torch.device) -> str:
-    """What the figures below were measured on."""
+    """Return what the figures below were measured on."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     return f"{cpu(torch.get_num_threads())}, torch {torch.__version__}"
 
 
 def cpu(threads: int) -> str:
-    """The processor, its widest vector instructions, and how many threads of it were used."""
+    """Return the processor, its widest vector instructions, and how many threads of it were used."""
     return f"{processor()} ({torch.backends.cpu.get_cpu_capability()}), {threads} threads"
 
 
 def folder(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path:
-    """Where a table goes: `--out`, or `results/` unless an option made it another table than the one kept there."""
+    """Return a table's folder: `--out`, or `results/` unless an option made it another table than that one."""
     if args.out:
         return args.out
     whole = all(value == parser.get_default(name) for name, value in vars(args).items() if name != "device")
@@ -142,7 +142,7 @@ def folder(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path:
 
 
 def write_csv(file: Path, rows: Iterable[Mapping[str, object]], machine: str) -> None:
-    """Writes a table whose columns are the first row's keys and the machine, and says where."""
+    """Write a table whose columns are the first row's keys and the machine, and say where."""
     rows = [{**row, "machine": machine} for row in rows]
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "w", newline="") as out:

@@ -76,7 +76,7 @@ def scaled(model: str, scale: str) -> str:
 
 
 def print_ratios(rows: Sequence[Row], models: Sequence[str], scales: Sequence[str], backends: Sequence[str]) -> None:
-    """A line for each model, a column for each backend and letter."""
+    """Return a line for each model, a column for each backend and letter."""
     ratios = {(row.backend, row.model): row.ratio for row in rows if row.ratio is not None}
     print(
         f"\n{'ratio of latency':24}"

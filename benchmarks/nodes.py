@@ -44,7 +44,7 @@ def _types(model: onnx.ModelProto) -> Counter[str]:
 
 
 def table(fixed: Mapping[str, Counter[str]], dynamic: Mapping[str, Counter[str]]) -> Iterator[str]:
-    """The lines of the Markdown table."""
+    """Return the lines of the Markdown table."""
     yield "| node | " + " | ".join(f"`{model}`" for model in fixed) + " |"
     yield "|---|" + "---|" * len(fixed)
     for op in sorted(set().union(*fixed.values())):

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def pairs(channels: int, pixels: int) -> Iterator[tuple[str, Calls]]:
-    """What is compared on one map."""
+    """Return what is compared on one map."""
     x = torch.randn(1, channels, pixels, pixels)
     maps = {name: x.to(memory_format=order) for name, order in ORDERS.items()}
     layers = {

@@ -62,7 +62,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def inference(pair: Pair, device: torch.device, repeats: int) -> dict[str, float]:
-    """What a fused stage costs, and its ratios to the reference and to the folded reference."""
+    """Return what a fused stage costs, and its ratios to the reference and to the folded reference."""
     x = torch.randn(1, *pair.shape, device=device)
     models = {"ours": pair.fused(), "theirs": pair.reference.eval(), "folded": pair.folded()}
     models = {name: model.to(device) for name, model in models.items()}
@@ -82,7 +82,7 @@ def inference(pair: Pair, device: torch.device, repeats: int) -> dict[str, float
 
 
 def training(pair: Pair, device: torch.device, repeats: int, batch: int) -> dict[str, float]:
-    """What a forward and a backward pass of a stage cost, and the ratios to the reference."""
+    """Return what a forward and a backward pass of a stage cost, and the ratios to the reference."""
     x = torch.randn(batch, *pair.shape, device=device, requires_grad=True)
     models = {"ours": pair.ours.to(device).train(), "theirs": pair.reference.to(device).train()}
     expected = models["theirs"](x).detach()

@@ -31,13 +31,13 @@ Row = dict[str, str]
 
 
 def read(name: str) -> list[Row]:
-    """The rows of a table in `results/`."""
+    """Return the rows of a table in `results/`."""
     with open(RESULTS / f"{name}.csv", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def families() -> Iterator[str]:
-    """Each family's detector and stock, at n and s: what their configs say of them, and what they learned."""
+    """Return each family's detector and stock, at n and s: what their configs say of them, and what they learned."""
     learned = {row["model"]: row for row in read("learn")}
     yield "| config | blocks | parameters n / s (M) | GFLOPs n / s | mAP50-95 n |"
     yield "|---|---|---|---|---|"
@@ -118,7 +118,7 @@ def _ratio(row: Row, name: str) -> str:
 
 
 def roofline() -> Iterator[str]:
-    """How far each stage is from what bounds it."""
+    """Return how far each stage is from what bounds it."""
     rows = read("roofline-cpu")
     yield f"{rows[0]['machine']}."
     yield ""
@@ -150,12 +150,12 @@ TABLES: Sequence[Callable[[], Iterator[str]]] = (families, models, training, ref
 
 
 def start(table: Callable[[], Iterator[str]]) -> str:
-    """The comment that a page has in front of a table."""
+    """Return the comment that a page has in front of a table."""
     return f"<!-- written by benchmarks/report.py: {table.__name__} -->"
 
 
 def filled(text: str) -> str:
-    """A page with its tables as they are now."""
+    """Return a page with its tables as they are now."""
     for table in TABLES:
         if start(table) in text:
             before, rest = text.split(start(table))

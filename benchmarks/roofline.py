@@ -47,7 +47,7 @@ class Operations(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Runs the operation."""
+        """Run the operation."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if not func.is_view:
@@ -93,7 +93,7 @@ def main() -> None:
 
 @torch.no_grad()  # inference mode hides convolutions from the counter
 def distance(stage: torch.nn.Module, x: torch.Tensor, repeats: int) -> dict[str, float]:
-    """A stage's work, its bound on this machine, and its time."""
+    """Return a stage's work, its bound on this machine, and its time."""
     square = torch.randn(1024, 1024, device=x.device)
     image, kernel = torch.randn(1, 256, 40, 40, device=x.device), torch.randn(256, 256, 3, 3, device=x.device)
     copied = torch.empty_like(x)

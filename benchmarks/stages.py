@@ -42,11 +42,11 @@ class Stage(BaseModel):  # type: ignore[misc]  # Ultralytics' layers are untyped
         self.model = nn.Sequential(*rows)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Runs the rows."""
+        """Run the rows."""
         return self.model(x)
 
     def info(self, *args: object, **kwargs: object) -> None:
-        """Says nothing."""
+        """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Pair:
         return copy.deepcopy(self.ours).eval().fuse(verbose=False)
 
     def folded(self) -> nn.Module:
-        """The reference without the BatchNorms that stand behind a convolution."""
+        """Return the reference without the BatchNorms that stand behind a convolution."""
         model = copy.deepcopy(self.reference).eval()
         fold_batch_norms(model, torch.zeros(1, *self.shape))
         return model
@@ -142,7 +142,7 @@ class PlainVanilla(nn.Module):
         self.series = nn.Sequential(nn.Conv2d(c2, c2, 7, padding=3, groups=c2, bias=False), nn.BatchNorm2d(c2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolves twice, pools and activates; the slope between the convolutions has reached 1."""
+        """Convolve twice, pool and activate; the slope between the convolutions has reached 1."""
         x = self.conv2(F.leaky_relu(self.conv1(x), 1.0))
         return self.series(F.relu(self.pool(x)))
 
@@ -174,7 +174,7 @@ class PlainSK(nn.Module):
         self.fcs = nn.ModuleList(nn.Linear(d, c) for _ in self.convs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Splits, fuses and selects."""
+        """Split, fuse and select."""
         maps = torch.stack([conv(x) for conv in self.convs], 1)
         z = self.fc(maps.sum(1).mean((2, 3)))
         weights = torch.stack([fc(z) for fc in self.fcs], 1).softmax(1)
@@ -200,7 +200,7 @@ REFERENCES = {
 
 
 def pairs(scale: str) -> Iterator[Pair]:
-    """Each family's stages at one scale letter, P2 to P5, and the plain SKConv as the SK units hold it."""
+    """Return each family's stages at one scale letter, P2 to P5, and the plain SKConv as the SK units hold it."""
     for name, family in families().items():
         reference = REFERENCES.get(name)
         yield from _pairs(name, reference, scale) if reference else _unmerged(name, family.title, scale)
@@ -213,7 +213,7 @@ def _detector(name: str, scale: str) -> Any:
 
 
 def _unmerged(name: str, title: str, scale: str) -> Iterator[Pair]:
-    """The rows that hold repeated blocks, each held to itself before merging."""
+    """Return the rows that hold repeated blocks, each held to itself before merging."""
     detector = _detector(name, scale)
     x = torch.zeros(1, 3, IMAGE, IMAGE)
     for layer, (_, _, block, _) in zip(detector.model[_ROWS], detector.yaml["backbone"]):
@@ -249,7 +249,7 @@ def _pairs(name: str, held: Reference, scale: str) -> Iterator[Pair]:
 
 
 def _plain_sk(pair: Pair) -> Pair:
-    """The plain form of the convolution in an SK stage's first unit."""
+    """Return the plain form of the convolution in an SK stage's first unit."""
     paper = next(module for module in pair.ours.modules() if isinstance(module, sknet.SKConv))
     conv = paper.branches[0].conv
     _, height, width = pair.shape

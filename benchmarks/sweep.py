@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def sweep(todo: Sequence[str], rows: dict[str, dict[str, str]], args: argparse.Namespace) -> None:
-    """Tries each name, `args.jobs` at a time, and adds its row to `rows` and to the file."""
+    """Try each name, `args.jobs` at a time, and add its row to `rows` and to the file."""
     fork = mp.get_context("fork")  # timm, imported once, is there in each process at no cost
     waiting = list(reversed(todo))
     running: dict[Any, tuple[str, Any, float]] = {}
@@ -109,7 +109,7 @@ def sweep(todo: Sequence[str], rows: dict[str, dict[str, str]], args: argparse.N
 
 
 def result(name: str, pipe: Any, process: Any, deadline: float) -> dict[str, str]:
-    """The row that a process sent, or one that says how it ended without."""
+    """Return the row that a process sent, or one that says how it ended without."""
     try:
         if not pipe.poll():
             process.kill()
@@ -138,7 +138,7 @@ def attempt(name: str, cpu_limit: float, memory: float, pipe: Any) -> None:
 
 
 def about(name: str) -> dict[str, str]:
-    """The columns that need no run."""
+    """Return the columns that need no run."""
     row = dict.fromkeys(COLUMNS, "") | {"name": name, "source": "own" if name in OWN else "timm", "pyramid": "no"}
     if name in OWN:
         family, variant = OWN[name]
@@ -163,18 +163,18 @@ def about(name: str) -> dict[str, str]:
 
 
 def entry(name: str) -> str:
-    """The module that defines a timm architecture."""
+    """Return the module that defines a timm architecture."""
     return timm.model_entrypoint(name).__module__
 
 
 def arxiv(text: str | None) -> str:
-    """The one paper that a text names, by its arXiv number; nothing where it names several, or none."""
+    """Return the one paper that a text names, by its arXiv number; nothing where it names several, or none."""
     found = set(re.findall(r"arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})", text or ""))
     return found.pop() if len(found) == 1 else ""
 
 
 def timm_row(name: str, cpu_limit: float) -> dict[str, str]:
-    """Builds a timm network for strides 8, 16 and 32, and runs it.
+    """Build a timm network for strides 8, 16 and 32, and run it.
 
     Raises:
         Exception: whatever went wrong; a wrong shape and a parameter without a gradient count as such.
@@ -203,7 +203,7 @@ def timm_row(name: str, cpu_limit: float) -> dict[str, str]:
 
 
 def run(model: TimmFeatures) -> None:
-    """Runs a network in earnest, and trains it for a step."""
+    """Run a network in earnest, and train it for a step."""
     with torch.no_grad():
         check(model, model.eval()(torch.randn(1, 3, IMGSZ, IMGSZ)), (IMGSZ, IMGSZ))
         found = model(torch.randn(1, 3, *RECTANGLE))
@@ -235,7 +235,7 @@ def cost(model: TimmFeatures, strides: Sequence[int]) -> float:
 
 
 def own_row(name: str, cpu_limit: float) -> dict[str, str]:
-    """Builds a published network of our own, and runs it as far as its maps go, in training form.
+    """Build a published network of our own, and run it as far as its maps go, in training form.
 
     Raises:
         Exception: whatever went wrong.
@@ -270,7 +270,7 @@ def three_digits(value: float) -> str:
 
 
 def read(path: Path) -> dict[str, dict[str, str]]:
-    """The rows of a table by name; none where there is no table."""
+    """Return the rows of a table by name; none where there is no table."""
     if not path.exists():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
@@ -285,7 +285,7 @@ def write(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
 
 
 def summarise(rows: Mapping[str, Mapping[str, str]]) -> None:
-    """Prints how many were built, and why the others were not."""
+    """Print how many were built, and why the others were not."""
     for source, which in (("timm", timm.list_models()), ("own", list(OWN))):
         there = [rows[name] for name in which if name in rows]
         built = [row for row in there if row["device"] and not row["reason"]]

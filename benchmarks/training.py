@@ -66,7 +66,7 @@ def main() -> None:
 def steps(
     names: list[str], layout: str, compiled: bool, imgsz: int, batch: int, repeats: int, device: torch.device
 ) -> list[dict[str, object]]:
-    """Times the models' training steps in turn; one row of the table each."""
+    """Time the models' training steps in turn; one row of the table each."""
     images = random_batch(imgsz, batch, device)
     images["img"] = images["img"].to(memory_format=LAYOUTS[layout])
     calls = {name: step(detector(name).to(device, memory_format=LAYOUTS[layout]), images, compiled) for name in names}
@@ -90,7 +90,7 @@ def steps(
 
 
 def detector(name: str) -> DetectionModel:
-    """A freshly initialised model, in training mode, with the settings that its loss reads."""
+    """Return a freshly initialised model, in training mode, with the settings that its loss reads."""
     model = DetectionModel(name, verbose=False)
     model.args = get_cfg()
     return model.train()
@@ -108,7 +108,7 @@ def random_batch(imgsz: int, batch: int, device: torch.device) -> dict[str, torc
 
 
 def step(model: DetectionModel, images: dict[str, torch.Tensor], compiled: bool) -> Callable[[], None]:
-    """One training step of a model, to be called as often as one likes."""
+    """Return one training step of a model, to be called as often as one likes."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
     forward = torch.compile(model) if compiled else model
     device = images["img"].device.type
@@ -131,7 +131,7 @@ def breaks(name: str) -> int:
 
 
 def traced_again(name: str) -> int:
-    """How often the backbone's rows, in one graph, are traced anew when the images' size changes twice."""
+    """Return how often the backbone's rows, in one graph, are traced anew when the images' size changes twice."""
     graphs = []
 
     def keep(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:

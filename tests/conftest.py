@@ -58,7 +58,7 @@ RunCli = Callable[..., "subprocess.CompletedProcess[str]"]
 def run(
     command: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 600
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs a command in `cwd`, with `env` on top of the session's environment.
+    """Run a command in `cwd`, with `env` on top of the session's environment.
 
     Raises:
         AssertionError: it failed; the message holds everything it printed.
@@ -80,7 +80,7 @@ def run(
 
 
 def script(name: str) -> ModuleType:
-    """The module in `benchmarks/` of that name."""
+    """Return the module in `benchmarks/` of that name."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None, f"there is no benchmarks/{name}.py"
     module = importlib.util.module_from_spec(spec)
@@ -102,7 +102,7 @@ def randomise_batch_norm(model: "nn.Module") -> None:
 
 @pytest.fixture(scope="session")
 def run_cli(tmp_path_factory: pytest.TempPathFactory) -> RunCli:
-    """Runs `yolo ...`, `python ...` or another program of this environment, where nothing of the project lies.
+    """Run `yolo ...`, `python ...` or another program of this environment, where nothing of the project lies.
 
     `run_cli(["yolo", "cfg"])` returns the completed process with its `stdout` and `stderr`, and raises with both when
     it failed. `cwd` is a fresh folder unless given; `env` comes on top of the session's environment.
@@ -125,7 +125,7 @@ def run_cli(tmp_path_factory: pytest.TempPathFactory) -> RunCli:
 
 
 def shared() -> Path | None:
-    """The folder that `YOLO_BACKBONES_SHARED` names, with data sets (`data/`) and reference outputs (`oracles/`)."""
+    """Return the folder that `YOLO_BACKBONES_SHARED` names: data sets in `data/`, reference outputs in `oracles/`."""
     folder = os.environ.get("YOLO_BACKBONES_SHARED")
     if not folder:
         return None
@@ -135,7 +135,7 @@ def shared() -> Path | None:
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """The folder that `YOLO_BACKBONES_SHARED` names; the test is skipped where it names none."""
+    """Return the folder that `YOLO_BACKBONES_SHARED` names; the test is skipped where it names none."""
     folder = shared()
     if folder is None:
         pytest.skip("YOLO_BACKBONES_SHARED names no folder")
@@ -144,7 +144,7 @@ def shared_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def coco8(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `data.yaml` of a tiny detection set that may be written to.
+    """Return the `data.yaml` of a tiny detection set that may be written to.
 
     COCO8 from `YOLO_BACKBONES_SHARED` or, with `YOLO_BACKBONES_DOWNLOAD=1`, as Ultralytics fetches it; otherwise as
     many drawn pictures.

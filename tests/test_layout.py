@@ -64,3 +64,25 @@ def test_a_long_file_says_why():
         assert "One file" in opening or "one file" in opening, (
             f"{file.name} is long, and its docstring does not say why"
         )
+
+
+def docstrings(file: Path) -> list[tuple[bool, str]]:
+    """Every docstring of a file, and whether it is a function's."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    found = []
+    for node in nodes:
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
+            decorators = [ast.unparse(d) for d in getattr(node, "decorator_list", [])]
+            noun = not isinstance(node, ast.FunctionDef) or any(d.endswith(("property", ".setter")) for d in decorators)
+            found.append((not noun, text))
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_a_docstring_opens_with_what_the_thing_does_or_is(file):
+    """Verbs in another mood ruff finds (D401)."""
+    questions = {"What", "Whether", "How", "Which", "Where", "Why"}
+    for function, text in docstrings(file):
+        first = text.split()[0].rstrip(",.:;")
+        assert first not in questions, text
+        assert not function or first not in {"The", "A", "An", "Each", "All", "One", "As", "Our", "Those"}, text

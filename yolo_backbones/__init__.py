@@ -28,7 +28,7 @@ class UltralyticsFinder:
     """
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        """Answers for `ultralytics.nn.tasks`; and for the plugin, which may be what imports Ultralytics."""
+        """Answer for `ultralytics.nn.tasks`; and for the plugin, which may be what imports Ultralytics."""
         if name != "ultralytics.nn.tasks" and name != "yolo_backbones.seam":
             return None
         from yolo_backbones import _autoload
@@ -37,7 +37,7 @@ class UltralyticsFinder:
 
 
 def install() -> None:
-    """Has the plugin activated as soon as `ultralytics.nn.tasks` has run: at once, if it has already. Idempotent."""
+    """Have the plugin activated as soon as `ultralytics.nn.tasks` has run: at once, if it has already. Idempotent."""
     # By name: a second copy of this file has a class of its own.
     if not any(type(finder).__name__ == "UltralyticsFinder" for finder in sys.meta_path):
         sys.meta_path.insert(0, UltralyticsFinder())

@@ -22,7 +22,7 @@ _told = False
 
 
 def find_spec(asked: object, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
-    """Finds `ultralytics.nn.tasks`, or the plugin, through the finders that come after the one that was asked."""
+    """Find `ultralytics.nn.tasks`, or the plugin, through the finders that come after the one that was asked."""
     if environment.disabled():
         return None
     finders = list(sys.meta_path)
@@ -36,7 +36,7 @@ def find_spec(asked: object, name: str, path: Sequence[str] | None, target: Modu
 
 
 def activate() -> None:
-    """Activates the plugin, and says so if that fails; never raises."""
+    """Activate the plugin, and say so if that fails; never raises."""
     _safely(_activate)
 
 
@@ -52,7 +52,7 @@ def _activate() -> None:
 
 
 def _watch(loader: Any, name: str) -> None:
-    """Has the loader activate the plugin right after it has run the module called `name`.
+    """Have the loader activate the plugin right after it has run the module called `name`.
 
     Its `exec_module` is replaced on the instance, and only until then. A proxy in its place would hide what inspect,
     pkgutil and debuggers ask of a loader: `get_source`, `get_data`, `is_package`.

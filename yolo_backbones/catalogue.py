@@ -1,4 +1,4 @@
-"""Which backbones exist, and what is known of each, from a table: neither torch nor timm is imported.
+"""The backbones that exist, and the facts about each, from a table: neither torch nor timm is imported.
 
 `catalogue.csv` holds the published networks and every architecture of timm; `benchmarks/sweep.py` builds and runs each,
 and writes it. The families are the configs that come with the package.
@@ -83,29 +83,29 @@ class Entry:
 
     @property
     def scaled(self) -> bool:
-        """Whether the detector's letter scales it."""
+        """True if the detector's letter scales it."""
         return self.source == "family"
 
     @property
     def kind(self) -> str:
-        """What it is, in words."""
+        """Its kind, in words."""
         return _KINDS[self.source]
 
     @property
     def origin(self) -> str:
-        """Where its published weights come from; empty without any."""
+        """The place of its published weights; empty without any."""
         if not self.tags:
             return ""
         return f"the authors' releases, {self.release}" if self.release else _HUB
 
     @property
     def classifies_only(self) -> bool:
-        """Whether it was built, but has no maps at fixed strides: it serves classification bases alone."""
+        """True if it was built, but has no maps at fixed strides: it serves classification bases alone."""
         return self.parameters is not None and not self.strides
 
     @classmethod
     def from_row(cls, row: dict[str, str]) -> Entry:
-        """The entry that a line of the table describes."""
+        """Return the entry that a line of the table describes."""
         return cls(
             name=row["name"],
             source=row["source"],
@@ -129,7 +129,7 @@ class Entry:
 
 @functools.cache
 def entries() -> dict[str, Entry]:
-    """All backbones by name: the families, our own published networks, timm's."""
+    """Return all backbones by name: the families, our own published networks, timm's."""
     found = {entry.name: entry for entry in map(_family, sorted(configs.models())) if entry is not None}
     with open(FILE, newline="", encoding="utf-8") as file:
         rows = [Entry.from_row(row) for row in csv.DictReader(file)]
@@ -154,13 +154,13 @@ def _family(stem: str) -> Entry | None:
 
 
 def scales(family: str) -> dict[str, tuple[float, float]]:
-    """What a family's YOLOv8 detector has at each letter, as its config says: millions of parameters, GFLOPs."""
+    """Return what a family's YOLOv8 detector has at each letter, as its config says: millions of parameters, GFLOPs."""
     text = configs.models()[f"{configs.FAMILY}{family}"].read_text(encoding="utf-8")
     return {letter: (float(parameters), float(gflops)) for letter, parameters, gflops in _SCALE.findall(text)}
 
 
 def find(name: str) -> Entry:
-    """The backbone of that name, with or without a tag.
+    """Return the backbone of that name, with or without a tag.
 
     Raises:
         ValueError: there is none, or it has no weights under that tag; the message names the nearest.
@@ -187,18 +187,18 @@ def _no_such_tag(entry: Entry, tag: str) -> str:
 
 
 def is_timm(name: str) -> bool:
-    """Whether the table has an architecture of timm's under that name."""
+    """Tell whether the table has an architecture of timm's under that name."""
     entry = entries().get(name)
     return entry is not None and entry.source == "timm"
 
 
 def unknown(name: str) -> str:
-    """What to say of a name that no backbone has."""
+    """Say what to say of a name that no backbone has."""
     near = nearest(name)
     hint = f"did you mean {' or '.join(near)}?" if near else "`yolo-backbones list` shows all"
     return f"no backbone is called {name or repr(name)}; {hint}"
 
 
 def nearest(name: str) -> list[str]:
-    """The backbones whose names are most like `name`, best first."""
+    """Return the backbones whose names are most like `name`, best first."""
     return names.nearest(name, list(entries()))

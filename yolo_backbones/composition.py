@@ -16,7 +16,7 @@ from .backbones import is_backbone as _is_backbone
 
 
 def compose(base: str | Path, backbone: str, weights: str | Path | None = None) -> dict[str, Any]:
-    """The base's config with another backbone, ready for `DetectionModel(...)` or to be dumped as YAML.
+    """Return the base's config with another backbone, ready for `DetectionModel(...)` or to be dumped as YAML.
 
     Args:
         base: a detector as Ultralytics names it, "yolov8n" or "yolo11s-seg"; or a YAML file of your own.
@@ -46,13 +46,13 @@ def compose(base: str | Path, backbone: str, weights: str | Path | None = None) 
 
 
 def levels(config: dict[str, Any]) -> list[int | None]:
-    """The stride of each backbone row's output in a composed config; None where a row gives none or several maps."""
+    """Return the stride of each backbone row's output in a composed config; None where it gives none or several."""
     written = rows.strides(config)
     return list(detectors.run(config, config.get("scale", ""))[0]) if written is None else written
 
 
 def resolve(path: Path) -> dict[str, Any] | None:
-    """The composed config that a file's name means; None if it is no composed name.
+    """Return the composed config that a file's name means; None if it is no composed name.
 
     Args:
         path: `{base}{scale}-{backbone}[-{rest}].yaml`, in any folder.
@@ -85,7 +85,7 @@ def resolve(path: Path) -> dict[str, Any] | None:
 
 
 def is_backbone(name: str) -> bool:
-    """Whether a backbone is called that, with or without a tag."""
+    """Tell whether a backbone is called that, with or without a tag."""
     return _is_backbone(names.split_tag(name)[0])
 
 
@@ -100,5 +100,5 @@ def meant(path: Path) -> list[str]:
 
 
 def families() -> list[str]:
-    """The names of the families, which every base's letter scales."""
+    """Return the names of the families, which every base's letter scales."""
     return [stem.removeprefix(configs.FAMILY) for stem in configs.models()]

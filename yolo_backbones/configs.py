@@ -26,31 +26,31 @@ _ALSO = re.compile(r"^# Also called: (.+)$", re.MULTILINE)
 
 @functools.cache
 def models() -> dict[str, Path]:
-    """The shipped model configs by stem without a scale letter, aliases included."""
+    """Return the shipped model configs by stem without a scale letter, aliases included."""
     files = {path.stem: path for path in sorted(CFG.glob("*.yaml"))}
     also = {alias: path for path in files.values() for alias in _aliases(path)}
     return files | also
 
 
 def _aliases(path: Path) -> list[str]:
-    """The other names that a config's first lines give it."""
+    """Return the other names that a config's first lines give it."""
     found = _ALSO.search(head(path))
     return found[1].split(", ") if found else []
 
 
 def head(path: Path) -> str:
-    """The first lines of a config, in which the paper and other names stand."""
+    """Return the first lines of a config, in which the paper and other names stand."""
     with open(path, encoding="utf-8") as lines:
         return "".join(itertools.islice(lines, _HEAD_LINES))
 
 
 def datasets() -> dict[str, Path]:
-    """The shipped data set configs by stem."""
+    """Return the shipped data set configs by stem."""
     return {path.stem: path for path in sorted((CFG / "datasets").glob("*.yaml"))}
 
 
 def find_model(path: Path) -> Path | None:
-    """The file to read for a model's name or path; None leaves it to Ultralytics.
+    """Return the file to read for a model's name or path; None leaves it to Ultralytics.
 
     Args:
         path: as the user gave it, with or without folder and scale letter.
@@ -64,7 +64,7 @@ def find_model(path: Path) -> Path | None:
 
 
 def find_dataset(path: Path) -> Path | None:
-    """The shipped file for a data set's name or path; None leaves it to Ultralytics.
+    """Return the shipped file for a data set's name or path; None leaves it to Ultralytics.
 
     Only for a bare name and for `cfg/datasets/`: a data set of the user's own that is not where it should be must not
     be replaced by another.

@@ -57,12 +57,12 @@ class Detector:
 
     @property
     def classifies(self) -> bool:
-        """Whether its head takes the last map alone, whatever its stride."""
+        """True if its head takes the last map alone, whatever its stride."""
         return bool(self.config["head"][-1][2] == "Classify")
 
     @property
     def keeps_width(self) -> bool:
-        """Whether the row behind the last stage takes no other channels than the last stage has."""
+        """True if the row behind the last stage takes no other channels than the last stage has."""
         return "PSA" in (self.config["backbone"] + self.config["head"])[self.last + 1][2]
 
     @property
@@ -76,7 +76,7 @@ class Detector:
         return depth, width, most
 
     def width(self, row: int) -> int:
-        """Channels of a row's output as the YAML would give them, before they are scaled."""
+        """Return channels of a row's output as the YAML would give them, before they are scaled."""
         args = self.config["backbone"][row][3]
         given, scaled = args[0] if args else None, self.channels[row]
         if isinstance(given, int) and scaled_channels(given, self.scaling) == scaled:
@@ -85,24 +85,24 @@ class Detector:
 
 
 def scaled_channels(c: int, scaling: Sequence[float]) -> int:
-    """What `parse_model` makes of a row's channels."""
+    """Return what `parse_model` makes of a row's channels."""
     _, width, most = scaling
     return int(tasks.make_divisible(min(c, most) * width, 8))
 
 
 def scaled_repeats(n: int, scaling: Sequence[float]) -> int:
-    """What `parse_model` makes of a row's repeats."""
+    """Return what `parse_model` makes of a row's repeats."""
     return max(round(n * scaling[0]), 1) if n > 1 else n
 
 
 @functools.cache
 def configs() -> dict[str, Path]:
-    """Ultralytics' own model configs by stem."""
+    """Return ultralytics' own model configs by stem."""
     return {file.stem: file for file in sorted((ROOT / "cfg" / "models").rglob("*.yaml"))}
 
 
 def known(name: str) -> bool:
-    """Whether Ultralytics has a config of that name, with or without a scale letter."""
+    """Tell whether Ultralytics has a config of that name, with or without a scale letter."""
     return _file(name) is not None
 
 
@@ -111,7 +111,7 @@ def _file(name: str) -> Path | None:
 
 
 def find(base: str | Path) -> Detector:
-    """The detector of that name, with or without `.yaml` and scale letter; or a YAML file of the user's own.
+    """Return the detector of that name, with or without `.yaml` and scale letter; or a YAML file of the user's own.
 
     Raises:
         FileNotFoundError: there is none.
@@ -130,7 +130,7 @@ def find(base: str | Path) -> Detector:
 
 
 def _instead(name: str) -> str:
-    """What to call for in place of a base that does not exist."""
+    """Say what to call for in place of a base that does not exist."""
     stem = names.without_scale(name)
     parts = names.scaled(name)
     if parts and parts.plain in configs() and parts.letter not in names.SCALES:
@@ -169,7 +169,7 @@ def _look(name: str, file: Path) -> Detector:
 
 
 def run(config: Mapping[str, Any], scale: str = "") -> tuple[tuple[int | None, ...], tuple[int, ...]]:
-    """Strides and channels of each backbone row's output; None and 0 where a row gives several maps."""
+    """Return strides and channels of each backbone row's output; None and 0 where a row gives several maps."""
     scales = config.get("scales") or {}
     rows = copy.deepcopy({**config, "head": [], "scale": scale or next(iter(scales), "")})
     with torch.device("meta"), torch.no_grad():

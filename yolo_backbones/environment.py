@@ -12,17 +12,17 @@ _NO = {"", "0", "false", "no", "off"}
 
 
 def is_set(name: str) -> bool:
-    """Whether a switch is on: set to anything but nothing, 0, false, no or off."""
+    """Tell whether a switch is on: set to anything but nothing, 0, false, no or off."""
     return os.environ.get(name, "").strip().lower() not in _NO
 
 
 def disabled() -> bool:
-    """Whether the plugin is switched off; a script may do that before it imports Ultralytics."""
+    """Tell whether the plugin is switched off; a script may do that before it imports Ultralytics."""
     return is_set(DISABLE)
 
 
 def blocks() -> list[str]:
-    """The entries of `BLOCKS`."""
+    """Return the entries of `BLOCKS`."""
     return [entry for entry in os.environ.get(BLOCKS, "").split(os.pathsep) if entry]
 
 

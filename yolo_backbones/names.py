@@ -38,7 +38,7 @@ class Scaled(NamedTuple):
         return self.version + self.rest
 
     def with_letter(self, letter: str) -> str:
-        """The name with another letter."""
+        """Return the name with another letter."""
         return self.version + letter + self.rest
 
 
@@ -52,60 +52,60 @@ def scaled(stem: str) -> Scaled | None:
 
 
 def scale(stem: str) -> str:
-    """The scale letter of a name, in lower case, or an empty string."""
+    """Return the scale letter of a name, in lower case, or an empty string."""
     found = scaled(stem)
     return found.letter.lower() if found and found.letter.lower() in SCALES else ""
 
 
 def without_scale(stem: str) -> str:
-    """The name without its scale letter: yolov8n-starnet -> yolov8-starnet."""
+    """Return the name without its scale letter: yolov8n-starnet -> yolov8-starnet."""
     found = scaled(stem)
     return found.plain if found and scale(stem) else stem
 
 
 def with_scale(stem: str, letter: str) -> str:
-    """The name with a scale letter, where it has a version and none yet: yolov8-starnet -> yolov8n-starnet."""
+    """Return the name with a scale letter, where it has a version and none yet: yolov8-starnet -> yolov8n-starnet."""
     found = scaled(stem)
     return found.with_letter(letter) if found and not found.letter else stem
 
 
 def split_tag(backbone: str) -> tuple[str, str]:
-    """A backbone's name and the tag of its weights, or an empty string: starnet_s1.in1k -> starnet_s1, in1k."""
+    """Return a backbone's name and the tag of its weights, or an empty string: starnet_s1.in1k -> starnet_s1, in1k."""
     name, _, tag = backbone.partition(".")
     return name, tag
 
 
 def readings(stem: str) -> Iterator[tuple[str, str]]:
-    """Each way to read a name as detector and backbone: yolov8n-a-b -> (yolov8n-b, a), (yolov8n-a, b)."""
+    """Return each way to read a name as detector and backbone: yolov8n-a-b -> (yolov8n-b, a), (yolov8n-a, b)."""
     words = stem.split("-")
     for i in range(1, len(words)):
         yield "-".join(words[:i] + words[i + 1 :]), words[i]
 
 
 def join(detector: str, backbone: str) -> str:
-    """The name of a detector with a backbone: yolov8n-seg, starnet -> yolov8n-starnet-seg."""
+    """Return the name of a detector with a backbone: yolov8n-seg, starnet -> yolov8n-starnet-seg."""
     words = detector.split("-")
     own = 2 if words[0] in _TWO_WORDS and len(words) > 1 else 1
     return "-".join([*words[:own], backbone, *words[own:]])
 
 
 def stem_of(model: str | Path) -> str:
-    """A model's name without folder and without a YAML's suffix; other dots belong to the name."""
+    """Return a model's name without folder and without a YAML's suffix; other dots belong to the name."""
     path = Path(model)
     return path.stem if path.suffix in SUFFIXES else path.name
 
 
 def taken_for_sam(stem: str) -> bool:
-    """Whether the `yolo` command takes a model of that name for Segment Anything."""
+    """Tell whether the `yolo` command takes a model of that name for Segment Anything."""
     return _SAM.search(stem.lower()) is not None
 
 
 def not_for_sam(name: str) -> str:
-    """A like name that is not taken for Segment Anything."""
+    """Return a like name that is not taken for Segment Anything."""
     return _SAM.sub(lambda mark: mark[0].replace("_", ""), name)
 
 
 def nearest(name: str, known: Collection[str], most: int = 3) -> list[str]:
-    """The known names most like `name`, best first; case does not count."""
+    """Return the known names most like `name`, best first; case does not count."""
     lower = {candidate.lower(): candidate for candidate in known}
     return [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=most, cutoff=0.6)]

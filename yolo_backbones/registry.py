@@ -1,4 +1,4 @@
-"""Which blocks exist, and how Ultralytics reads a YAML row for each.
+"""The registered blocks, and the contract by which Ultralytics reads a YAML row for each.
 
 A block is registered with the contract of the Ultralytics layer whose row it shares:
 
@@ -47,7 +47,7 @@ class Block:
 
     @property
     def shipped(self) -> bool:
-        """Whether it comes with the package."""
+        """True if it comes with the package."""
         return self.cls.__module__.startswith(f"{__package__}.")
 
     @property
@@ -60,7 +60,7 @@ class Block:
         return f"[{', '.join(names)}]"
 
     def build(self, *args: Any) -> nn.Module:
-        """Builds the block from what Ultralytics made of a YAML row.
+        """Build the block from what Ultralytics made of a YAML row.
 
         Raises:
             TypeError: the row gives too few or too many arguments.
@@ -70,7 +70,7 @@ class Block:
         return self.cls(*args)
 
     def check_row(self, row: Any) -> None:
-        """Checks the number of arguments in a YAML row.
+        """Check the number of arguments in a YAML row.
 
         Raises:
             TypeError: too few or too many, or no list.
@@ -98,12 +98,12 @@ _registry = _Registry()
 
 
 def blocks() -> Mapping[str, Block]:
-    """The registered blocks by name."""
+    """Return the registered blocks by name."""
     return _registry.blocks
 
 
 def subscribe(listener: Callable[[Block], None]) -> None:
-    """Calls `listener` for every block registered so far, and for each that comes later."""
+    """Call `listener` for every block registered so far, and for each that comes later."""
     if listener not in _registry.listeners:
         _registry.listeners.append(listener)
     for block in list(_registry.blocks.values()):
@@ -115,7 +115,7 @@ def register(cls: Class, *, like: str) -> Class: ...
 @overload
 def register(cls: None = None, *, like: str) -> Callable[[Class], Class]: ...
 def register(cls: Class | None = None, *, like: str) -> Class | Callable[[Class], Class]:
-    """Makes a block known to Ultralytics' model YAMLs, in this process and in those started from it.
+    """Make a block known to Ultralytics' model YAMLs, in this process and in those started from it.
 
     Use it as a decorator, `@register(like="C2f")`, or call it, `register(MyStage, like="C2f")`. Keep the class in an
     importable module, not in the script that is run: checkpoints store a class by its import path.

@@ -20,7 +20,7 @@ class _Flow(yaml.SafeDumper):
 
 
 def dumps(config: Mapping[str, Any], comment: str = "", levels: Sequence[int | None] = ()) -> str:
-    """The config as YAML; `yaml.safe_load` gives back all but `scale` and `yaml_file`, which a file's name says.
+    """Return the config as YAML; `yaml.safe_load` gives back all but `scale` and `yaml_file`, which a file's name says.
 
     Args:
         config: as `compose` returns it.
@@ -81,6 +81,6 @@ def _given(row: Sequence[Any]) -> list[int]:
 
 
 def _named(rows: Sequence[int], first: int, levels: Sequence[int | None]) -> str:
-    """The rows that a head's row reads, those of the backbone by level."""
+    """Return the rows that a head's row reads, those of the backbone by level."""
     strides = [levels[i] if i < min(first, len(levels)) else None for i in rows]
     return ", ".join(f"backbone {_level(stride)}" if stride else f"row {i}" for i, stride in zip(rows, strides))

@@ -1,4 +1,4 @@
-"""What a backbone's name can mean: a family scaled by the detector's letter, a published network of one, or timm's."""
+"""The kinds of backbones: a family scaled by the detector's letter, a published network of one, timm's."""
 
 # First, as in `families`: Ultralytics' layers import Ultralytics' models, and these the plugin.
 import ultralytics.nn.tasks  # noqa: F401

@@ -26,19 +26,19 @@ class FamilyBackbone:
     file: Path
 
     def maps(self) -> tuple[Map, ...]:
-        """As `Backbone.maps`: at YOLOv8's strides, at the width that the YAML gives before it is scaled."""
+        """Implement `Backbone.maps`: at YOLOv8's strides, at the width that the YAML gives before it is scaled."""
         shipped = self._shipped()
         return tuple(Map(stride, shipped.width(row)) for stride, row in shipped.taps.items())
 
     def tags(self) -> tuple[str, ...]:
-        """As `Backbone.tags`: none."""
+        """Implement `Backbone.tags`: none."""
         return ()
 
     def normalisation(self, source: str | None, channels: int) -> None:
-        """As `Backbone.normalisation`: it takes the image as it is."""
+        """Implement `Backbone.normalisation`: it takes the image as it is."""
 
     def source(self, tag: str, weights: str | Path | None) -> str | None:
-        """As `Backbone.source`: none can be asked for."""
+        """Implement `Backbone.source`: none can be asked for."""
         if not tag and weights is None:
             return None
         if tag and weights is not None:
@@ -63,7 +63,7 @@ class FamilyBackbone:
         )
 
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
-        """As `Backbone.rows`: at the widths that it has in YOLOv8 or at the detector's, whichever is less."""
+        """Implement `Backbone.rows`: at the widths that it has in YOLOv8 or at the detector's, whichever is less."""
         groups = self._groups(detector)
         taps = list(detector.taps.values())
         rooms = [end - start for start, end in zip([-1, *taps], taps)]
@@ -86,7 +86,7 @@ class FamilyBackbone:
         return ", ".join(found) or "see `yolo-backbones list --pretrained`"
 
     def _groups(self, detector: Detector) -> list[list[Row]]:
-        """Its rows, a group for each map that the detector's head reads."""
+        """Return its rows, a group for each map that the detector's head reads."""
         shipped = self._shipped()
         groups: list[list[Row]] = []
         start, narrowing = 0, 1.0
@@ -114,7 +114,7 @@ class FamilyBackbone:
 
 
 def _chained(groups: list[list[Row]], detector: Detector, name: str) -> list[Row]:
-    """All of a family in the first row, for a detector with fewer rows than its stages."""
+    """Return all of a family in the first row, for a detector with fewer rows than its stages."""
     chain, taps, channels = [], [], []
     for group in groups:
         for _, n, block, args in group:
@@ -128,6 +128,6 @@ def _chained(groups: list[list[Row]], detector: Detector, name: str) -> list[Row
 
 
 def find(name: str) -> FamilyBackbone | None:
-    """The family of that name; None if there is none."""
+    """Return the family of that name; None if there is none."""
     file = configs.models().get(f"{configs.FAMILY}{name}")
     return FamilyBackbone(name, file) if file is not None else None

@@ -23,7 +23,7 @@ def find(name: str) -> Backbone:
 
 
 def is_backbone(name: str) -> bool:
-    """Whether there is a backbone of that name, which has no tag."""
+    """Tell whether there is a backbone of that name, which has no tag."""
     try:
         find(name)
     except ValueError:

@@ -30,22 +30,22 @@ class OwnBackbone(PublishedBackbone):
         return found
 
     def maps(self) -> tuple[Map, ...]:
-        """As `Backbone.maps`."""
+        """Implement `Backbone.maps`."""
         return maps(self.name)
 
     def tags(self) -> tuple[str, ...]:
-        """As `Backbone.tags`: the authors' release, else what timm has."""
+        """Implement `Backbone.tags`: the authors' release, else what timm has."""
         release = self.family.release
         if release is not None:
             return (release.tag,) if self.name in release.urls else ()
         return tuple(in_timm.published(self._name_in_timm))
 
     def trained_with(self, tag: str | None) -> Normalisation:
-        """As `PublishedBackbone.trained_with`: all of them with ImageNet's."""
+        """Implement `PublishedBackbone.trained_with`: all of them with ImageNet's."""
         return IMAGENET
 
     def features(self, strides: Strides, channels: int, source: str | None) -> Features:
-        """As `Backbone.features`."""
+        """Implement `Backbone.features`."""
         weights = self.load(source, channels) if source else None
         body = OwnFeatures(self.name, strides, channels)
         if weights is not None:
@@ -54,7 +54,7 @@ class OwnBackbone(PublishedBackbone):
         return body
 
     def from_tag(self, tag: str, channels: int) -> Weights:
-        """As `PublishedBackbone.from_tag`."""
+        """Implement `PublishedBackbone.from_tag`."""
         release = self.family.release
         if release is None:
             return in_timm.from_tag(self.name, self._name_in_timm, tag, channels)
@@ -66,7 +66,7 @@ class OwnBackbone(PublishedBackbone):
             raise fetch.discarded(full, path, url, error.reason) from None
 
     def from_file(self, path: Path, channels: int) -> Weights:
-        """As `PublishedBackbone.from_file`."""
+        """Implement `PublishedBackbone.from_file`."""
         return self._weights(state_dict(contents(path)), channels, str(path))
 
     @property
@@ -145,7 +145,7 @@ class OwnFeatures(Features):
 
 @functools.cache
 def maps(name: str) -> tuple[Map, ...]:
-    """Stride and channels of every map of a variant, found on the meta device.
+    """Return stride and channels of every map of a variant, found on the meta device.
 
     Raises:
         ValueError: there is no such variant.
@@ -161,5 +161,5 @@ def maps(name: str) -> tuple[Map, ...]:
 
 
 def find(name: str) -> OwnBackbone | None:
-    """The variant of that name; None if no family has one."""
+    """Return the variant of that name; None if no family has one."""
     return OwnBackbone(name) if family_of(name) is not None else None

@@ -1,4 +1,4 @@
-"""What a backbone is, whatever its kind."""
+"""The contract of a backbone, whatever its kind."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Features(nn.Module):
     channels: tuple[int, ...]
 
     def entry(self, image: torch.Tensor) -> tuple[nn.Module, torch.Tensor]:
-        """The network that reads the image first, and what of it that is: behind resizing, for instance."""
+        """Return the network that reads the image first, and the image as it reads it: resized, for instance."""
         return self, image
 
 
 class Backbone(Protocol):
-    """What can stand in a detector's name in place of its own backbone.
+    """A backbone that can stand in a detector's name in place of the detector's own.
 
     Attributes:
         name: without a tag.
@@ -58,13 +58,13 @@ class Backbone(Protocol):
         """As a model's name has it."""
 
     def maps(self) -> tuple[Map, ...]:
-        """Stride and channels of each of its own maps, finest first, found on the meta device."""
+        """Return stride and channels of each of its own maps, finest first, found on the meta device."""
 
     def tags(self) -> tuple[str, ...]:
-        """The tags of its published weights, the default first."""
+        """Return the tags of its published weights, the default first."""
 
     def normalisation(self, source: str | None, channels: int) -> Normalisation | None:
-        """Mean and standard deviation, one a channel, of the images in 0..1 that the weights expect.
+        """Return mean and standard deviation, one a channel, of the images in 0..1 that the weights expect.
 
         Args:
             source: a tag or a file's path, as `features` takes it; None for what it would be trained with from the
@@ -105,7 +105,7 @@ class Backbone(Protocol):
         """
 
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
-        """The rows that take the place of the detector's own, up to its last stage.
+        """Return the rows that take the place of the detector's own, up to its last stage.
 
         Raises:
             ValueError: they do not fit the detector; the message says why.

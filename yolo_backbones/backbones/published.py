@@ -1,4 +1,4 @@
-"""What published networks have in common, ours and timm's: weights to be loaded, and a single row in a YAML."""
+"""The common part of published networks, ours and timm's: weights to be loaded, and a single row in a YAML."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class PublishedBackbone(abc.ABC):
 
     @abc.abstractmethod
     def maps(self) -> tuple[Map, ...]:
-        """As `Backbone.maps`."""
+        """Implement `Backbone.maps`."""
 
     @abc.abstractmethod
     def tags(self) -> tuple[str, ...]:
-        """As `Backbone.tags`."""
+        """Implement `Backbone.tags`."""
 
     @abc.abstractmethod
     def features(self, strides: Strides, channels: int, source: str | None) -> Features:
-        """As `Backbone.features`."""
+        """Implement `Backbone.features`."""
 
     @abc.abstractmethod
     def trained_with(self, tag: str | None) -> Normalisation:
-        """Mean and standard deviation of the three-channel images of a tag's training; None: of the default one."""
+        """Return mean and standard deviation of a tag's training images; None stands for the default tag."""
 
     @abc.abstractmethod
     def from_tag(self, tag: str, channels: int) -> Weights:
@@ -65,14 +65,14 @@ class PublishedBackbone(abc.ABC):
         """
 
     def normalisation(self, source: str | Path | None, channels: int) -> Normalisation:
-        """As `Backbone.normalisation`. Weights from a file count as the default ones."""
+        """Implement `Backbone.normalisation`. Weights from a file count as the default ones."""
         tag = None if source is None or is_path(source) else str(source)
         if tag is not None:
             self._check_tag(tag)
         return for_channels(self.trained_with(tag), channels)
 
     def source(self, tag: str, weights: str | Path | None) -> str | None:
-        """As `Backbone.source`."""
+        """Implement `Backbone.source`."""
         if not tag and weights is None:
             return None
         if tag and weights is not None:
@@ -120,7 +120,7 @@ class PublishedBackbone(abc.ABC):
             raise ValueError(f"{self.name}: {path} {error.reason}; {way_out}") from None
 
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
-        """As `Backbone.rows`: the network in row 0, a `FeatureMap` where each map leaves."""
+        """Implement `Backbone.rows`: the network in row 0, a `FeatureMap` where each map leaves."""
         strides: Strides = "last" if detector.classifies else tuple(detector.taps)
         first = rows.whole(self.name, _channels(self, strides), strides, source)
         return rows.around(first, detector)
@@ -141,7 +141,7 @@ class PublishedBackbone(abc.ABC):
 
 
 def is_path(source: str | Path) -> bool:
-    """Whether a source of weights is a file's path, not a tag."""
+    """Tell whether a source of weights is a file's path, not a tag."""
     if isinstance(source, Path):
         return True
     return Path(source).suffix in SUFFIXES or source.startswith("~") or "/" in source or os.sep in source

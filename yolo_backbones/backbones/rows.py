@@ -50,23 +50,23 @@ class Chained:
 
 
 def identity() -> Row:
-    """A row that keeps the numbers of those behind it."""
+    """Return a row that keeps the numbers of those behind it."""
     return [-1, 1, IDENTITY, []]
 
 
 def whole(name: str, channels: Sequence[int], strides: Sequence[int] | Literal["last"], weights: str | None) -> Row:
-    """The row of a published network."""
+    """Return the row of a published network."""
     options: dict[str, Any] = {"strides": "last" if strides == "last" else list(strides)}
     return [-1, 1, NETWORK, [name, list(channels), options | ({"weights": weights} if weights else {})]]
 
 
 def chained(name: str, channels: Sequence[int], rows: Sequence[Any], taps: Sequence[int]) -> Row:
-    """The row of a chain of blocks."""
+    """Return the row of a chain of blocks."""
     return [-1, 1, NETWORK, [name, list(channels), {"rows": rows, "taps": taps}]]
 
 
 def around(first: Row, detector: Detector) -> list[Row]:
-    """The row of a whole network, and behind it the rows where its maps leave.
+    """Return the row of a whole network, and behind it the rows where its maps leave.
 
     Raises:
         ValueError: the detector leaves no room for it.
@@ -128,7 +128,10 @@ def _networks(config: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def strides(config: Mapping[str, Any]) -> list[int | None] | None:
-    """The stride of each backbone row's output; None for a row that gives none or several, or for a config without."""
+    """Return the stride of each backbone row's output, None for a row that gives none or several.
+
+    None in all for a config without a whole network.
+    """
     rows = config["backbone"]
     if rows[0][2] != NETWORK:
         return None

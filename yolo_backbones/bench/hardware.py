@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""The machine and the versions that a benchmark ran on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _PACKAGES = ("ultralytics", "torch", "timm", "onnx", "onnxruntime", "onnxruntime
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else None
     return found[1] if found else platform.processor() or platform.machine()
 
 
 def describe() -> dict[str, str]:
-    """The processor, the system, and the versions of what is installed."""
+    """Return the processor, the system, and the versions of what is installed."""
     versions = {"python": platform.python_version(), "yolo-backbones": __version__}
     for package in _PACKAGES:
         try:

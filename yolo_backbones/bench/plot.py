@@ -41,7 +41,7 @@ class Point:
 
 
 def pareto_front(points: Sequence[tuple[float, float]], highest: bool) -> list[int]:
-    """The indices of the points that no other beats, by the first coordinate.
+    """Return the indices of the points that no other beats, by the first coordinate.
 
     Args:
         points: the first coordinate is better the lower it is.
@@ -56,7 +56,7 @@ def pareto_front(points: Sequence[tuple[float, float]], highest: bool) -> list[i
 
 
 def scatter(rows: Sequence[Row], file: Path) -> None:
-    """Draws latency against mAP or, where no row has one, parameters; a panel for each backend."""
+    """Draw latency against mAP or, where no row has one, parameters; a panel for each backend."""
     by_map = any(row.map50_95 is not None for row in rows)
     panels: dict[str, list[Point]] = {}
     for row in rows:
@@ -102,7 +102,7 @@ def _draw(axes: Axes, points: Sequence[Point], by_map: bool) -> None:
 
 
 def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None:
-    """Writes each name at the nearest place that no point, no other name and not the legend has taken."""
+    """Write each name at the nearest place that no point, no other name and not the legend has taken."""
     taken = [_bar(axes, point) for point in points]
     legend = axes.get_legend()
     taken += [legend.get_window_extent()] if legend else []
@@ -133,6 +133,6 @@ def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None
 
 
 def _bar(axes: Axes, point: Point) -> Bbox:
-    """The pixels that a point and its quartiles cover."""
+    """Return the pixels that a point and its quartiles cover."""
     (left, middle), (right, _) = axes.transData.transform([(point.low, point.y), (point.high, point.y)])
     return Bbox.from_extents(left - _RADIUS, middle - _RADIUS, right + _RADIUS, middle + _RADIUS)

@@ -49,7 +49,7 @@ class Worker:
         )
 
     def ask(self, action: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Has the worker do something, and waits for its answer.
+        """Have the worker do something, and wait for its answer.
 
         Raises:
             WorkerError: there is none, since it failed, died or took too long.
@@ -74,7 +74,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _time_limit(self) -> Iterator[None]:
-        """Ends the process if it is still at it when its time is up, so that no one waits for it for ever."""
+        """End the process if it is still at it when its time is up, so that no one waits for it for ever."""
         if self._limit is None:
             yield
             return
@@ -101,7 +101,7 @@ class Worker:
         return _short(f"{how}: {said[-1]}" if said else how)
 
     def close(self) -> None:
-        """Ends the process, whatever it is doing."""
+        """End the process, whatever it is doing."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):

@@ -44,7 +44,7 @@ def race(
     advance: Callable[[str], None],
     limit: float | None = None,
 ) -> None:
-    """Times models on one backend, as many at once as there is memory for.
+    """Time models on one backend, as many at once as there is memory for.
 
     Args:
         sources: by the model's name, what the backend loads. The first is the reference, and runs in every group.
@@ -90,7 +90,7 @@ class _Group:
             worker.close()
 
     def load(self, model: str, source: str) -> None:
-        """Starts a worker, and has it load the model."""
+        """Start a worker, and has it load the model."""
         lane = Lane(model)
         self.lanes.append(lane)
         self.running[model] = Worker(self._backend, self._settings.threads, self._limit)
@@ -100,12 +100,12 @@ class _Group:
             lane.seconds = {form: [] for form in self._forms}
 
     def has_room(self) -> bool:
-        """Whether another model is likely to fit into memory beside these."""
+        """Tell whether another model is likely to fit into memory beside these."""
         known = [lane.facts for lane in self.lanes if lane.facts and lane.facts["available"] is not None]
         return not known or known[-1]["available"] > _RESERVE * max(facts["held"] for facts in known)
 
     def take_turns(self, advance: Callable[[str], None]) -> None:
-        """All rounds."""
+        """Return all rounds."""
         order = random.Random(0)
         for number in range(1, self._settings.repeats + 1):
             turns = [(lane, form) for lane in self.lanes for form in lane.seconds]
@@ -117,7 +117,7 @@ class _Group:
             advance(f"{self._backend}: round {number} of {self._settings.repeats}")
 
     def _ask(self, lane: Lane, action: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer; nothing if the worker failed, which takes the model out of the race."""
+        """Return the answer; nothing if the worker failed, which takes the model out of the race."""
         try:
             return self.running[lane.model].ask(action, arguments)
         except WorkerError as error:

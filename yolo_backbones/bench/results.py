@@ -1,4 +1,4 @@
-"""What was measured: a row for each model and backend, kept in a file that a later run goes on from."""
+"""Measurements: a row for each model and backend, kept in a file that a later run goes on from."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Row:
 
 
 def summarise(lane: Lane, reference: Lane, backend: str) -> Row:
-    """The figures of one lane of a race."""
+    """Return the figures of one lane of a race."""
     row = Row(lane.model, backend, fingerprint=fingerprint(lane.model), error=lane.error)
     row.parameters, row.gflops = lane.facts.get("parameters"), lane.facts.get("gflops")
     times = lane.seconds.get("fused")
@@ -94,13 +94,13 @@ def _ms(seconds: float) -> float:
 
 
 def fingerprint(model: str) -> str:
-    """The hash of the file behind a model's name; empty where Ultralytics has it, or where it is composed."""
+    """Return the hash of the file behind a model's name; empty where Ultralytics has it, or where it is composed."""
     file = Path(model) if os.path.isfile(model) else configs.find_model(Path(model))
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else ""
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """The text of a CSV file."""
+    """Return the text of a CSV file."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [column.name for column in dataclasses.fields(Row)], lineterminator="\n")
     writer.writeheader()
@@ -158,18 +158,18 @@ class Results:
             ) from None
 
     def find(self, model: str, backend: str) -> Row | None:
-        """The row of that model, as its file now is."""
+        """Return the row of that model, as its file now is."""
         now = fingerprint(model)
         rows = (row for row in self.rows if (row.model, row.backend, row.fingerprint) == (model, backend, now))
         return next(rows, None)
 
     def timed(self, model: str) -> list[Row]:
-        """The rows of that model, as its file now is, that have a latency."""
+        """Return the rows of that model, as its file now is, that have a latency."""
         now = fingerprint(model)
         return [row for row in self.rows if (row.model, row.fingerprint) == (model, now) and row.rounds]
 
     def missing(self, models: Sequence[str], backend: str) -> list[str]:
-        """The models that are still to be timed; all of them where the reference is."""
+        """Return the models that are still to be timed; all of them where the reference is."""
         missing = [model for model in models if not self._complete(self.find(model, backend))]
         return list(models) if self._reference in missing else missing
 
@@ -177,7 +177,7 @@ class Results:
         return row is not None and row.rounds >= self._settings.repeats and row.ratio is not None
 
     def add(self, row: Row) -> None:
-        """Keeps a row and writes the files; a complete one of the same model stays as it is."""
+        """Keep a row and write the files; a complete one of the same model stays as it is."""
         old = self.find(row.model, row.backend)
         if not self._complete(old):
             if old is not None:
@@ -187,7 +187,7 @@ class Results:
         self.write()
 
     def write(self) -> None:
-        """Writes both files, each at one go: what is read is never half a file."""
+        """Write both files, each at one go: what is read is never half a file."""
         rows = [dataclasses.asdict(row) for row in self.rows]
         written = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         self._replace(self.json, json.dumps({"date": written, **self._conditions, "rows": rows}, indent=1) + "\n")

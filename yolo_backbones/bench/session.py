@@ -27,7 +27,7 @@ def measure(
     fresh: bool = False,
     limit: float | None = None,
 ) -> list[Row]:
-    """Times models against the first of them, and writes `bench.json`, `bench.csv` and `bench.png`.
+    """Time models against the first of them, and write `bench.json`, `bench.csv` and `bench.png`.
 
     What the folder holds already is not measured again, but for the reference, which runs along with what is new. An
     interrupt leaves the files as far as they got.
@@ -101,7 +101,7 @@ class _Session:
         self._exported: dict[str, dict[str, Any]] = {}  # what is known of the models that were exported
 
     def time(self, models: Sequence[str], backends: Sequence[str], exports: Path) -> None:
-        """Races what is missing, and the reference with it, one backend after the other."""
+        """Race what is missing, and the reference with it, one backend after the other."""
         reference = models[0]
         racing = {}
         for backend in backends:
@@ -123,7 +123,7 @@ class _Session:
                 race(sources, backend, self._settings, record, self._advance, self._limit)
 
     def _export(self, models: Sequence[str], folder: Path) -> dict[str, Path]:
-        """The ONNX files of those that could be exported, all by one process as long as it lives."""
+        """Return the ONNX files of those that could be exported, all by one process as long as it lives."""
         files = {}
         worker = None
         try:
@@ -144,7 +144,7 @@ class _Session:
         return files
 
     def _add(self, lanes: Sequence[Lane], backend: str, reference: str) -> None:
-        """Keeps what is known of these lanes; an interrupted race may know nothing of some."""
+        """Keep what is known of these lanes; an interrupted race may know nothing of some."""
         beside = next((lane for lane in lanes if lane.model == reference), Lane(reference))
         for lane in lanes:
             if lane.error or lane.seconds.get("fused"):
@@ -152,7 +152,7 @@ class _Session:
                 self._results.add(summarise(lane, beside, backend))
 
     def validate(self, models: Sequence[str], data: str) -> None:
-        """Fills in the mAP of these checkpoints, each in a process of its own."""
+        """Fill in the mAP of these checkpoints, each in a process of its own."""
         for model in models:
             rows = self._results.timed(model)
             known = next((row.map50_95 for row in rows if row.data == data and row.map50_95 is not None), None)

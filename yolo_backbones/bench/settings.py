@@ -1,4 +1,4 @@
-"""What a benchmark does to every model alike."""
+"""Settings that are the same for every model of a benchmark."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _COARSEST_STRIDE = 32
 
 
 def cores() -> int:
-    """The physical cores that this process may use."""
+    """Return the physical cores that this process may use."""
     physical = psutil.cpu_count(logical=False) or 1
     return min(physical, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else physical
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How models are run. Two figures can be compared where these are the same.
+    """Settings of a run. Two figures can be compared where these are the same.
 
     Args:
         imgsz: height and width of the image, in pixels.
@@ -69,12 +69,12 @@ class Settings:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether models run on the CPU."""
+        """True if models run on the CPU."""
         return self.device == "cpu"
 
 
 def check(models: Sequence[str], backends: Sequence[str], settings: Settings) -> None:
-    """Finds what would make every row fail, before anything runs.
+    """Find what would make every row fail, before anything runs.
 
     Raises:
         ImportError: a package that a backend needs is missing.

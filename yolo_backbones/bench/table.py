@@ -35,7 +35,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The rows that were measured; a column that none of them fills is left out."""
+    """Return the rows that were measured; a column that none of them fills is left out."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     measured = [row for row in rows if row.rounds]
     cells = {title: [cell(row) for row in measured] for title, cell in _COLUMNS.items()}
@@ -48,5 +48,5 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def complaints(rows: Iterable[Row]) -> Iterator[str]:
-    """A line for each row that failed."""
+    """Return a line for each row that failed."""
     return (f"{row.model}, {row.backend}: {row.error}" for row in rows if row.error)

@@ -31,7 +31,7 @@ app.command()(doctor.doctor)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs the command, and says in one line what went wrong, if something does."""
+    """Run the command, and say in one line what went wrong, if something does."""
     try:
         code = app(args, prog_name=PROGRAM, standalone_mode=False)
     except typer.Abort:

@@ -1,4 +1,4 @@
-"""What a shell completes to by the tab key. Neither torch nor Ultralytics is imported."""
+"""Completions for a shell's tab key. Neither torch nor Ultralytics is imported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import catalogue, names
 
 
 def complete_backbone(incomplete: str) -> list[str]:
-    """The backbones that a shell may complete to; with their tags once the dot is typed."""
+    """Return the backbones that a shell may complete to; with their tags once the dot is typed."""
     known = (
         name for entry in catalogue.entries().values() for name in (entry.names if "." in incomplete else [entry.name])
     )
@@ -17,7 +17,7 @@ def complete_backbone(incomplete: str) -> list[str]:
 
 
 def complete_base(incomplete: str) -> list[str]:
-    """Ultralytics' own configs, found without importing it; with the scale letters once the version is typed."""
+    """Return ultralytics' own configs, found without importing it; with the scale letters once the version is typed."""
     spec = importlib.util.find_spec("ultralytics")
     folders = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
     found = set()

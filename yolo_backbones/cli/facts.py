@@ -1,4 +1,4 @@
-"""What is known of a backbone, in words."""
+"""Facts about a backbone, in words."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..catalogue import Entry
 
 
 def as_json_object(entry: Entry) -> dict[str, Any]:
-    """An entry as the command prints it with --json."""
+    """Return an entry as the command prints it with --json."""
     return dataclasses.asdict(entry) | {"url": entry.url}
 
 
 def millions(entry: Entry) -> str:
-    """Its parameters: 2.68M."""
+    """Return its parameters: 2.68M."""
     if entry.parameters is None:
         return "scaled" if entry.scaled else ""
     return f"{entry.parameters / 1e6:.2f}M"
 
 
 def spaced(numbers: Sequence[int]) -> str:
-    """Numbers with spaces between them."""
+    """Return numbers with spaces between them."""
     return " ".join(map(str, numbers))

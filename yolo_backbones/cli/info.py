@@ -92,14 +92,14 @@ def _facts(entry: Entry, tag: str) -> Iterator[tuple[str, str]]:
 
 
 def _licence(name: str) -> str:
-    """The licence of timm's weights under a tag; the table has that of the default ones."""
+    """Return the licence of timm's weights under a tag; the table has that of the default ones."""
     from timm.models import get_pretrained_cfg  # takes seconds
 
     return str(getattr(get_pretrained_cfg(name), "license", None) or "")
 
 
 def _commands(entry: Entry, tag: str) -> list[str]:
-    """How to use it, to be copied."""
+    """Return how to use it, to be copied."""
     if entry.reason and not entry.classifies_only:
         return []
     token = f"{entry.name}.{tag}" if tag else entry.name

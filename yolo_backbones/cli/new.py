@@ -62,7 +62,7 @@ def new(
 
 
 def _check_file(file: Path, force: bool) -> None:
-    """Ends the command where a model's YAML cannot be written, or not be used."""
+    """End the command where a model's YAML cannot be written, or not be used."""
     if os.path.isdir(file):  # Path.is_dir raises where a name is too long
         fail(f"{file} is a folder; name a file in it with -o")
     if file.suffix not in names.SUFFIXES:
@@ -93,7 +93,7 @@ def _header(config: dict[str, Any], base: str, backbone: str, name: str, weights
 
 
 def _data(head: str) -> str:
-    """A small data set for what a head learns."""
+    """Return a small data set for what a head learns."""
     if head == "Classify":
         return "mnist160"
     tasks = {"Semantic": "cityscapes8", "Segment": "coco8-seg", "Pose": "coco8-pose", "OBB": "dota8", "Depth": "depth8"}
@@ -101,7 +101,7 @@ def _data(head: str) -> str:
 
 
 def _about_scale(name: str, scales: dict[str, Any]) -> str:
-    """Which scale a file of that name has: its letter's or, without one, the first of scales."""
+    """Return which scale a file of that name has: its letter's or, without one, the first of scales."""
     meant = next(iter(scales))
     letter = names.scale(Path(name).stem)
     if not letter:

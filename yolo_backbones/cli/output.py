@@ -1,4 +1,4 @@
-"""How the command says what it has to say."""
+"""The command's messages and tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def told_in_one_line() -> Iterator[None]:
 
 
 def console() -> Console:
-    """A console for tables."""
+    """Return a console for tables."""
     # A pipe has no width: what reads it wants whole lines, unless the user says otherwise.
     unbounded = not sys.stdout.isatty() and not os.environ.get("COLUMNS")
     return Console(highlight=False, width=10_000 if unbounded else None)

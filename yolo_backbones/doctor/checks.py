@@ -1,4 +1,4 @@
-"""What is looked at, one thing a function, and what to do about it."""
+"""The doctor's checks, one a function, each with the way out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether it is as it should be."""
+        """True if it is as it should be."""
         return not self.advice
 
 
@@ -58,7 +58,7 @@ def here() -> tuple[Answer, list[Check]]:
 
 
 def python() -> Check:
-    """Which Python runs."""
+    """Return which Python runs."""
     advice = ""
     if sys.flags.no_site:
         advice = (
@@ -69,7 +69,7 @@ def python() -> Check:
 
 
 def package(name: str) -> Check:
-    """Whether a package is installed, and new enough."""
+    """Tell whether a package is installed, and new enough."""
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -81,7 +81,7 @@ def package(name: str) -> Check:
 
 
 def _floor(name: str) -> str:
-    """The oldest release of a package that ours asks for, or an empty string."""
+    """Return the oldest release of a package that ours asks for, or an empty string."""
     try:
         needed = metadata.requires("yolo-backbones") or []
     except metadata.PackageNotFoundError:
@@ -95,7 +95,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def switch() -> Check:
-    """Whether the plugin is switched off."""
+    """Tell whether the plugin is switched off."""
     value = os.environ.get(environment.DISABLE)
     if not environment.disabled():
         return Check(environment.DISABLE, "not set" if value is None else f"{value!r}, which leaves it on")
@@ -103,7 +103,7 @@ def switch() -> Check:
 
 
 def start_up_files(fresh: Answer) -> Check:
-    """Whether Python's start-up reads our files."""
+    """Tell whether Python's start-up reads our files."""
     sites = [Path(folder) for folder in fresh.found.get("sites", [])]
     needed = [_PTH] if sys.version_info < (3, 15) else [_PTH, _START] if sys.version_info < (3, 18) else [_START]
     found = [folder / name for folder in sites for name in needed if (folder / name).is_file()]
@@ -121,7 +121,7 @@ def start_up_files(fresh: Answer) -> Check:
 
 
 def activity(name: str, answer: Answer, start_up: Check, started_plainly: bool = True) -> Check:
-    """Whether the plugin is active in a Python, and if not, why."""
+    """Tell whether the plugin is active in a Python, and if not, why."""
     if answer.active:
         return Check(name, "active" if started_plainly else "active, since yolo_backbones was imported")
     return Check(name, "not active", _remedy(answer, start_up))
@@ -138,7 +138,7 @@ def _remedy(answer: Answer, start_up: Check) -> str:
 
 
 def yolo_command(file: str | None, answer: Answer | None, fresh: Answer, start_up: Check) -> Check:
-    """Whether the plugin is active in the `yolo` command."""
+    """Tell whether the plugin is active in the `yolo` command."""
     name = "yolo command"
     beside = Path(sys.executable).with_name("yolo.exe" if os.name == "nt" else "yolo")
     own = f"put {beside.parent} first on PATH, as activating the environment does" if beside.is_file() else ""
@@ -161,7 +161,7 @@ def yolo_command(file: str | None, answer: Answer | None, fresh: Answer, start_u
 
 
 def seam_of(active: bool) -> Check:
-    """Whether every step of the seam could be taken in this Ultralytics."""
+    """Tell whether every step of the seam could be taken in this Ultralytics."""
     name = "changes to Ultralytics"
     if not active:
         return Check(name, "none, since the plugin is not active")
@@ -175,7 +175,7 @@ def seam_of(active: bool) -> Check:
 
 
 def restricted(tasks: Any) -> Check:
-    """Whether restricted loading is on, and takes our models."""
+    """Tell whether restricted loading is on, and takes our models."""
     name = f"restricted loading ({environment.SAFE_LOAD})"
     if tasks is None:
         return Check(name, "unknown, since Ultralytics cannot be imported")
@@ -194,7 +194,7 @@ def restricted(tasks: Any) -> Check:
 
 
 def user_blocks_of(importable: bool) -> Check:
-    """Whether the user's own blocks can be imported."""
+    """Tell whether the user's own blocks can be imported."""
     entries = environment.blocks()
     if not entries:
         return Check(environment.BLOCKS, "not set")

@@ -47,19 +47,19 @@ os._exit(0)
 
 @dataclass
 class Answer:
-    """What a probed process said; `found` is empty if no Python of it ran the probe."""
+    """Answer of a probed process; `found` is empty if no Python of it ran the probe."""
 
     found: dict[str, Any]
     said: str  # by the plugin, on stderr
 
     @property
     def active(self) -> bool:
-        """Whether the plugin was active."""
+        """True if the plugin was active."""
         return bool(self.found.get("active"))
 
     @property
     def trouble(self) -> str:
-        """What went wrong, if something did."""
+        """The error, or the plugin's own message; empty if there is none."""
         return str(self.found.get("error") or self.said)
 
 
@@ -103,5 +103,5 @@ class Probe:
 
 
 def told(text: str) -> str:
-    """What the plugin said when it failed to start."""
+    """Return what the plugin said when it failed to start."""
     return next((line for line in text.splitlines() if line.startswith("yolo_backbones: ")), "")

@@ -26,5 +26,5 @@ def families() -> dict[str, Family]:
 
 
 def family_of(variant: str) -> Family | None:
-    """The family that a published network is of; None for a name that is no such network's."""
+    """Return the family that a published network is of; None for a name that is no such network's."""
     return next((family for family in families().values() if variant in family.variants), None)

@@ -1,4 +1,4 @@
-"""What a family's file tells the rest of the package about its paper: one `FAMILY`, made of what is here."""
+"""The contract of a family's file: one `FAMILY`, which tells the rest of the package about its paper."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Variant:
 
 
 class PublishedNetwork(Protocol):
-    """What a variant's network can do, beside being an nn.Module that classifies."""
+    """Methods of a variant's network, beside those of an nn.Module that classifies."""
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Compute the maps of all stages, finest first: (B, channels, H, W) -> (B, c, H / stride, W / stride) each."""
@@ -47,7 +47,7 @@ class PublishedNetwork(Protocol):
 
 @dataclass(frozen=True)
 class Release:
-    """Where the authors keep the weights that timm does not have.
+    """The authors' weights, for networks that timm does not have.
 
     Attributes:
         page: the address a person reads.
@@ -79,7 +79,7 @@ class Oracle:
 
 
 class TrainingHook(Protocol):
-    """What a family does in the course of a training, in each process of it.
+    """Actions of a family in the course of a training, in each process of it.
 
     Every method gets the YAML that the model was built from.
     """

@@ -97,7 +97,7 @@ class PartialConv(nn.Module):
         self.slicing = form == "slicing"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolves the first channels; `x` itself is never written to."""
+        """Convolve the first channels; `x` itself is never written to."""
         if self.slicing and not self.training and not exporting():
             y = x.clone()  # the caller's shortcut still needs x
             y[:, : self.convolved] = self.conv(x[:, : self.convolved])
@@ -142,7 +142,7 @@ class FasterBlock(nn.Module):
         self.drop_path = _drop_path(drop_path)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Adds the branch to `x`."""
+        """Add the branch to `x`."""
         y = self.mlp(self.spatial_mixing(x))
         if self.layer_scale is not None:
             y = y * self.layer_scale
@@ -202,7 +202,7 @@ class FasterStage(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Runs the blocks."""
+        """Run the blocks."""
         return self.blocks(self.proj(channels_last(x)))
 
 
@@ -247,7 +247,7 @@ class FasterNet(nn.Module):
         self.classifier = nn.Linear(1280, num_classes)
 
     def drop_classifier(self) -> None:
-        """Removes what stands behind the last stage."""
+        """Remove what stands behind the last stage."""
         del self.conv_head, self.act, self.classifier
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -261,7 +261,7 @@ class FasterNet(nn.Module):
 
 
 def own_name(key: str) -> str:
-    """Our name of a parameter that timm's `fasternet_*` call `key`."""
+    """Return our name of a parameter that timm's `fasternet_*` call `key`."""
     key = key.replace("patch_embed.proj", "stages.0.0.conv").replace("patch_embed.norm", "stages.0.0.bn")
     key = key.replace("downsample.reduction", "0.conv").replace("downsample.norm", "0.bn")
     key = re.sub(r"^(stages\.\d+)\.blocks\.", r"\1.1.blocks.", key)

@@ -43,7 +43,7 @@ def _check(
     split: bool,
     e: float | None = None,
 ) -> None:
-    """Checks a YAML row's arguments under the name of the block that the row gives."""
+    """Check a YAML row's arguments under the name of the block that the row gives."""
     checks.whole(block, c1=c1, c2=c2, s=s, M=M, g=g, L=L)
     checks.positive(block, r=r)
     checks.flag(block, split=split)
@@ -154,7 +154,7 @@ class SKConv(Mergeable):
         self.merged = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Splits, fuses and selects."""
+        """Split, fuse and select."""
         n = len(self.branches)
         # Split by a constant, as all below: an exported graph then has no arithmetic on shapes.
         parts = x.split(self.share, 1) if self.split else [x] * n
@@ -169,7 +169,7 @@ class SKConv(Mergeable):
         return functools.reduce(torch.add, [m * weight for m, weight in zip(maps, weights)])
 
     def _first_share(self, logits: torch.Tensor) -> torch.Tensor:
-        """The first branch's weight of two: softmax is the sigmoid of their difference, (B, 2c or c, 1, 1)."""
+        """Return the first branch's weight of two: softmax is the sigmoid of their difference, (B, 2c or c, 1, 1)."""
         if not self.merged:
             first, second = logits.chunk(2, 1)
             logits = first - second
@@ -177,7 +177,7 @@ class SKConv(Mergeable):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Has `select` compute the difference of two branches, in place of both."""
+        """Have `select` compute the difference of two branches, in place of both."""
         if self.merged or len(self.branches) != 2:
             return
         select = self.select
@@ -248,13 +248,13 @@ class SKUnit(Mergeable):
         self.act = nn.Identity() if plain else nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Adds the branch to the shortcut."""
+        """Add the branch to the shortcut."""
         x = channels_last(x)
         return self.act(self.expand(self.norm(self.sk(self.reduce(x)))).add_(self.shortcut(x)))
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Moves the plain form's BatchNorm in front of a 1x1 convolution into that convolution."""
+        """Move the plain form's BatchNorm in front of a 1x1 convolution into that convolution."""
         if isinstance(self.norm, nn.Identity):
             return
         scale, shift = scale_and_shift(self.norm)
@@ -312,7 +312,7 @@ class SKStage(nn.Module):
         self.units = nn.Sequential(SKUnit(c1, c2, s, *options), *(SKUnit(c2, c2, 1, *options) for _ in range(n - 1)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Runs the units."""
+        """Run the units."""
         return self.units(x)
 
 
@@ -338,7 +338,7 @@ class SKBasic(nn.Module):
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Adds the branch to the shortcut."""
+        """Add the branch to the shortcut."""
         x = channels_last(x)
         return self.act(self.expand(self.sk(x)).add_(self.shortcut(x)))
 
@@ -374,7 +374,7 @@ class SKNet(nn.Module):
         self.head = nn.Linear(c1, num_classes)
 
     def drop_classifier(self) -> None:
-        """Removes what stands behind the last stage."""
+        """Remove what stands behind the last stage."""
         del self.head
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -388,7 +388,7 @@ class SKNet(nn.Module):
 
 
 def own_name(key: str) -> str:
-    """Our name of a parameter that timm's `skresnet*` and `skresnext*` call `key`."""
+    """Return our name of a parameter that timm's `skresnet*` and `skresnext*` call `key`."""
     key = re.sub(r"^conv1\.", "stem.conv.", key)
     key = re.sub(r"^bn1\.", "stem.bn.", key)
     key = re.sub(r"^layer(\d)\.", lambda m: f"stages.{int(m[1]) - 1}.", key)

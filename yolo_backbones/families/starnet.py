@@ -126,7 +126,7 @@ class StarBlock(Mergeable):
         self.scaled = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Adds the branch to `x`."""
+        """Add the branch to `x`."""
         y = self._star(self.dwconv(x))
         y = self._project_scaled(y) if self._scales(y) else self.g(y)
         return self.drop_path(self.dwconv2(y)).add_(x)
@@ -148,7 +148,7 @@ class StarBlock(Mergeable):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Moves the scaling that half precision needs into the weights."""
+        """Move the scaling that half precision needs into the weights."""
         if not self.scaled:
             for parameter in self.f2.parameters():
                 parameter.div_(_HALF_SCALE)
@@ -201,7 +201,7 @@ class StarStage(nn.Module):
         self.blocks = nn.Sequential(*(StarBlock(c2, mlp_ratio, rate, act, k, bias) for rate in rates))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Runs the blocks."""
+        """Run the blocks."""
         return self.blocks(self.proj(channels_last(x)))
 
 
@@ -239,7 +239,7 @@ class StarNet(nn.Module):
         self.head = nn.Linear(c1, num_classes)
 
     def drop_classifier(self) -> None:
-        """Removes what stands behind the last stage."""
+        """Remove what stands behind the last stage."""
         del self.norm, self.head
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -253,7 +253,7 @@ class StarNet(nn.Module):
 
 
 def own_name(key: str) -> str:
-    """Our name of a parameter that timm's `starnet_*` call `key`."""
+    """Return our name of a parameter that timm's `starnet_*` call `key`."""
     key = re.sub(r"^stem\.0\.", "stem.", key)
     key = re.sub(r"^(stages\.\d+)\.([1-9]\d*)\.", lambda m: f"{m[1]}.1.blocks.{int(m[2]) - 1}.", key)
     return re.sub(r"\.(f1|f2|dwconv2)\.conv\.", r".\1.", key)

@@ -36,7 +36,7 @@ _FORMS = ("linear", "cosine")
 
 @dataclass(frozen=True)
 class DeepTraining:
-    """How the slope between two mergeable convolutions rises, from 0 to 1 (paper, Sec. 3.1 and Eq. 1).
+    """Schedule of the slope between two mergeable convolutions, from 0 to 1 (paper, Sec. 3.1 and Eq. 1).
 
     Args:
         share: of a training's epochs until it is 1; the authors' 100 of 300.
@@ -59,7 +59,7 @@ class DeepTraining:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> DeepTraining:
-        """What a model's YAML says under `deep_training`, or the authors' where it says nothing.
+        """Return what a model's YAML says under `deep_training`, or the authors' where it says nothing.
 
         Raises:
             ValueError: it says something that is no such thing.
@@ -73,17 +73,17 @@ class DeepTraining:
         return cls(**given)
 
     def epochs(self, total: int) -> int:
-        """The first epoch of `total`, from 0, at which the slope is 1."""
+        """Return the first epoch of `total`, from 0, at which the slope is 1."""
         return math.ceil(self._rise(total))
 
     def slope(self, epoch: int, total: int) -> float:
-        """The slope in an epoch, from 0, of `total`."""
+        """Return the slope in an epoch, from 0, of `total`."""
         rise = self._rise(total)
         done = min(1.0, epoch / rise) if rise else 1.0
         return done if self.form == "linear" else 0.5 * (1 - math.cos(math.pi * done))
 
     def _rise(self, total: int) -> float:
-        """Epochs that the rise takes: none if it would be less than one, or a training of one would never merge."""
+        """Return the epochs of the rise: 0 if it would be less than one, or a training of one would never merge."""
         rise = self.share * total
         return rise if rise >= 1 else 0.0
 
@@ -109,7 +109,7 @@ class SeriesActivation(nn.Module):
             weight[:, 0, act_num, act_num] += 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Activates `x`."""
+        """Activate `x`."""
         return self.series(F.relu(x, inplace=True))
 
 
@@ -151,7 +151,7 @@ class DeepConv(Mergeable):
 
     @property
     def merged(self) -> bool:
-        """Whether the two convolutions are one."""
+        """True if the two convolutions are one."""
         return not hasattr(self, "conv2")
 
     @property
@@ -160,11 +160,11 @@ class DeepConv(Mergeable):
         return max(int(self.act_learn), 0) / _UNIT
 
     def raise_slope(self, value: float) -> None:
-        """Sets the slope, unless the weights were trained further: then it stays where they are."""
+        """Set the slope, unless the weights were trained further: then it stays where they are."""
         self.slope = max(value, self.learned)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolves twice, or once after merging."""
+        """Convolve twice, or once after merging."""
         x = self.conv1(channels_last(x))
         if self.merged:
             return x
@@ -172,7 +172,7 @@ class DeepConv(Mergeable):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Makes the two convolutions one, if the slope is 1; otherwise leaves them."""
+        """Make the two convolutions one, if the slope is 1; otherwise leaves them."""
         if self._slope != 1 or self.merged:
             return
         first, second = _without_bn(self.conv1), _without_bn(self.conv2)
@@ -188,7 +188,7 @@ class DeepConv(Mergeable):
         del self.conv2, self.act_learn
 
     def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
-        """Takes the slope on with the weights. Published ones have none: their training is done."""
+        """Take the slope on with the weights. Published ones have none: their training is done."""
         key = f"{prefix}act_learn"
         if f"{prefix}conv2.weight" in state_dict or f"{prefix}conv2.conv.weight" in state_dict:
             state_dict.setdefault(key, torch.tensor(_UNIT))
@@ -199,7 +199,7 @@ class DeepConv(Mergeable):
 
 
 def deep_convs(model: nn.Module) -> list[DeepConv]:
-    """Those of a model that are not merged yet."""
+    """Return those of a model that are not merged yet."""
     return [module for module in model.modules() if isinstance(module, DeepConv) and not module.merged]
 
 
@@ -247,7 +247,7 @@ def _parameter(value: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
 
 
 def _without_bn(conv: ConvBN | nn.Conv2d) -> nn.Conv2d:
-    """The convolution with its BatchNorm folded in, where one is left; always with a bias."""
+    """Return the convolution with its BatchNorm folded in, where one is left; always with a bias."""
     if isinstance(conv, nn.Conv2d):
         return conv
     return fuse_conv_bn_eval(conv.eval().conv, conv.bn) if hasattr(conv, "bn") else conv.conv
@@ -282,7 +282,7 @@ class VanillaStem(nn.Module):
         self.act = SeriesActivation(c2, act_num)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Embeds the image."""
+        """Embed the image."""
         return self.act(self.convs(x))
 
 
@@ -322,7 +322,7 @@ class VanillaBlock(nn.Module):
         self.act = SeriesActivation(c2, act_num)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolves, pools and activates."""
+        """Convolve, pool and activate."""
         return self.act(self.pool(self.convs(x)))
 
 
@@ -372,12 +372,12 @@ class VanillaNet(nn.Module):
             pair.slope = value
 
     def merge(self) -> None:
-        """Merges every pair of convolutions, if the slope is 1."""
+        """Merge every pair of convolutions, if the slope is 1."""
         for pair in deep_convs(self):
             pair.merge()
 
     def drop_classifier(self) -> None:
-        """Removes what stands behind the last stage."""
+        """Remove what stands behind the last stage."""
         del self.head
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -392,7 +392,7 @@ class VanillaNet(nn.Module):
 
 
 def own_name(key: str) -> str:
-    """Our name of a parameter that the authors' network calls `key`."""
+    """Return our name of a parameter that the authors' network calls `key`."""
     key = re.sub(r"^stem([12])\.([01])\.", lambda m: f"stem.convs.conv{m[1]}.{_LAYERS[m[2]]}.", key)
     key = re.sub(r"^(stages\.\d+)\.(conv[12])\.([01])\.", lambda m: f"{m[1]}.convs.{m[2]}.{_LAYERS[m[3]]}.", key)
     key = re.sub(r"^(stem2\.2|stages\.\d+\.act)\.bn\.", r"\1.series.bn.", key)
@@ -416,7 +416,7 @@ def _variant(dims: tuple[int, ...], strides: tuple[int, ...], *figures: float, *
 
 
 def _deep(repeats: int, width: float = 1) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Widths and strides of VanillaNet-7 with `repeats` more blocks of 2048 channels."""
+    """Return widths and strides of VanillaNet-7 with `repeats` more blocks of 2048 channels."""
     dims = (512, 512, 1024, 2048, *(2048,) * repeats, 4096, 4096)
     return tuple(int(dim * width) for dim in dims), (1, 2, 2, *(1,) * repeats, 2, 1)
 

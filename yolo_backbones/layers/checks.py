@@ -20,7 +20,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def activation(block: str, name: object) -> nn.Module:
-    """The activation of that name.
+    """Return the activation of that name.
 
     Raises:
         ValueError: there is none.
@@ -31,7 +31,7 @@ def activation(block: str, name: object) -> nn.Module:
 
 
 def whole(block: str, least: int = 1, **values: object) -> None:
-    """Checks that each value is a whole number of at least `least`.
+    """Check that each value is a whole number of at least `least`.
 
     Raises:
         ValueError: one is not.
@@ -42,7 +42,7 @@ def whole(block: str, least: int = 1, **values: object) -> None:
 
 
 def odd(block: str, **values: int) -> None:
-    """Checks that each value is an odd number, as a kernel that keeps the image's size is.
+    """Check that each value is an odd number, as a kernel that keeps the image's size is.
 
     Raises:
         ValueError: one is not.
@@ -54,7 +54,7 @@ def odd(block: str, **values: int) -> None:
 
 
 def positive(block: str, **values: object) -> None:
-    """Checks that each value is a number above 0.
+    """Check that each value is a number above 0.
 
     Raises:
         ValueError: one is not.
@@ -65,7 +65,7 @@ def positive(block: str, **values: object) -> None:
 
 
 def share(block: str, c: int, c_name: str, **ratios: float) -> None:
-    """Checks that each ratio leaves at least one of `c` channels.
+    """Check that each ratio leaves at least one of `c` channels.
 
     Raises:
         ValueError: one is no number above 0, or too small.
@@ -77,7 +77,7 @@ def share(block: str, c: int, c_name: str, **ratios: float) -> None:
 
 
 def flag(block: str, **values: object) -> None:
-    """Checks that each value is True or False: in YAML, "no" in quotes is a text, and counts as true.
+    """Check that each value is True or False: in YAML, "no" in quotes is a text, and counts as true.
 
     Raises:
         ValueError: one is neither.
@@ -88,7 +88,7 @@ def flag(block: str, **values: object) -> None:
 
 
 def probability(block: str, **values: object) -> None:
-    """Checks that each value lies in [0, 1).
+    """Check that each value lies in [0, 1).
 
     Raises:
         ValueError: one does not.
@@ -99,7 +99,7 @@ def probability(block: str, **values: object) -> None:
 
 
 def divisible(block: str, by_name: str, by: int, **channels: int) -> None:
-    """Checks that each channel count is a multiple of `by`.
+    """Check that each channel count is a multiple of `by`.
 
     Raises:
         ValueError: one is not.

@@ -48,9 +48,9 @@ class EntryConvBN(ConvBN):
     """The same as a row of its own, at which a map may come in from other layers, and in their order in memory."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolves, normalises and activates."""
+        """Convolve, normalise and activate."""
         return super().forward(channels_last(x))
 
     def forward_fuse(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolves and activates, after `model.fuse()`."""
+        """Convolve and activate, after `model.fuse()`."""
         return super().forward_fuse(channels_last(x))

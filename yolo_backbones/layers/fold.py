@@ -59,7 +59,7 @@ class Entry(NamedTuple):
 
 
 class Graph:
-    """What a network computes in evaluation mode.
+    """The operations of a network in evaluation mode.
 
     Args:
         net: the network, which stays as it is.
@@ -90,7 +90,7 @@ class Graph:
         }
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """A convolution and the BatchNorm that alone reads what it returns, by name."""
+        """Return a convolution and the BatchNorm that alone reads what it returns, by name."""
         from timm.layers import BatchNormAct2d  # here, since it takes long to import
 
         for name, module in self._modules.items():
@@ -103,7 +103,7 @@ class Graph:
                 yield conv, name
 
     def entry(self) -> Entry | None:
-        """The convolution that alone reads the image, perhaps padded with zeros; None if there is none."""
+        """Return the convolution that alone reads the image, perhaps padded with zeros; None if there is none."""
         x, padded = self._image, False
         while (call := self._sole_reader(x)) is not None:
             if call.operation is torch.ops.aten.constant_pad_nd and not any(call.args[2:]):
@@ -120,7 +120,7 @@ class Graph:
         return readers[0] if len(readers) == 1 and id(tensor) not in self._returned else None
 
     def _convolution(self, call: _Call) -> str | None:
-        """The module whose own weight and bias, used nowhere else, the call convolves with."""
+        """Return the module whose own weight and bias, used nowhere else, the call convolves with."""
         if call.operation is not torch.ops.aten.convolution:
             return None
         name = self._convolutions.get(id(call.args[1]))
@@ -136,7 +136,7 @@ def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def fold_batch_norms(net: nn.Module, image: torch.Tensor) -> None:
-    """Folds every BatchNorm into the convolution that it alone reads.
+    """Fold every BatchNorm into the convolution that it alone reads.
 
     Args:
         net: the network, changed in place.
@@ -157,7 +157,7 @@ def fold_batch_norms(net: nn.Module, image: torch.Tensor) -> None:
 
 
 def _behind(norm: nn.BatchNorm2d) -> nn.Module:
-    """What is left of a normalising layer without its BatchNorm: timm's may drop and activate as well."""
+    """Return what is left of a normalising layer without its BatchNorm: timm's may drop and activate as well."""
     left = [module for module in norm.children() if not isinstance(module, nn.Identity)]
     return nn.Identity() if not left else left[0] if len(left) == 1 else nn.Sequential(*left)
 
@@ -166,7 +166,7 @@ def _behind(norm: nn.BatchNorm2d) -> nn.Module:
 def fold_normalisation(
     net: nn.Module, mean: torch.Tensor, std: torch.Tensor, image: torch.Tensor
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Folds `(x - mean) / std` into the convolution that alone reads `net`'s input, and returns the mean and std left.
+    """Fold `(x - mean) / std` into the convolution that alone reads `net`'s input, and return the mean and std left.
 
     Zeros around the normalised image are its mean, not 0, before: with padding, the subtraction stays.
 
@@ -190,6 +190,6 @@ def fold_normalisation(
 
 
 def set_weights(conv: Convolution, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-    """Gives a convolution other weights, which are not to be trained, as Ultralytics' `fuse()` does."""
+    """Give a convolution other weights, which are not to be trained, as Ultralytics' `fuse()` does."""
     conv.weight = nn.Parameter(weight.to(conv.weight), requires_grad=False)
     conv.bias = None if bias is None else nn.Parameter(bias.to(conv.weight), requires_grad=False)

@@ -11,7 +11,7 @@ _ONEDNN = torch.backends.mkldnn.is_available()
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """The same map with its channels innermost, where that is faster: in single precision on the CPU.
+    """Return the same map with its channels innermost, where that is faster: in single precision on the CPU.
 
     Convolutions then need not reorder what they read and write, and what follows takes the order over, Ultralytics'
     layers included. Values and shape are the same. On a GPU it is for the user to say.

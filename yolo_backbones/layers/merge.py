@@ -1,4 +1,4 @@
-"""What `model.fuse()` merges beyond a convolution and the BatchNorm behind it."""
+"""Merging by `model.fuse()`, beyond a convolution and the BatchNorm behind it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Mergeable(nn.Module):
     """A block with more to merge for inference than Ultralytics' `Conv` pairs, which `model.fuse()` folds itself."""
 
     def merge(self) -> None:
-        """Rewrites the block in place to a cheaper one with the same output in eval mode. Idempotent."""
+        """Rewrite the block in place to a cheaper one with the same output in eval mode. Idempotent."""
         raise NotImplementedError
 
 
 def scale_and_shift(bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """What BatchNorm computes in eval mode, `scale * x + shift`, two values a channel, in single precision at least."""
+    """Return BatchNorm in eval mode as `scale * x + shift`: two values a channel, in single precision at least."""
     assert bn.running_mean is not None and bn.running_var is not None  # none of ours goes without statistics
     scale = bn.weight / (bn.running_var.float() + bn.eps).sqrt()
     return scale, bn.bias - bn.running_mean * scale

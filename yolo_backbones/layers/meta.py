@@ -24,7 +24,7 @@ class Shapes(TorchFunctionMode):
 
 
 def leaves(outputs: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """What the outputs depend on and gradients gather in."""
+    """Return what the outputs depend on and gradients gather in."""
     todo: list[Any] = [output.grad_fn for output in outputs]
     seen = set()
     while todo:

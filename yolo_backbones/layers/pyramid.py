@@ -23,7 +23,7 @@ _WIDTH = 256
 
 
 def source(strides: Iterable[int], target: int) -> int:
-    """The stride of the map that the one at `target` comes from: the nearest, the finer of two as near."""
+    """Return the stride of the map that the one at `target` comes from: the nearest, the finer of two as near."""
     return min(strides, key=lambda stride: (abs(math.log2(stride / target)), stride))
 
 
@@ -95,5 +95,5 @@ class SimpleFeaturePyramid(nn.Module):
         self.channels = tuple(made)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Passes on what is there, makes what is not."""
+        """Pass on what is there, make what is not."""
         return [level(maps[index]) for level, index in zip(self.levels, self.sources)]

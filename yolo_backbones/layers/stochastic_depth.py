@@ -8,7 +8,7 @@ from torch import nn
 
 
 def drop_path(rate: float) -> nn.Module:
-    """Drops a residual branch with probability `rate`, image by image, in training (Huang et al., ECCV 2016)."""
+    """Drop a residual branch with probability `rate`, image by image, in training (Huang et al., ECCV 2016)."""
     if rate <= 0:
         return nn.Identity()
     # Here, since it imports half of torch (two seconds), and this file is imported wherever Ultralytics is.

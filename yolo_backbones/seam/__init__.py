@@ -32,12 +32,12 @@ def activate() -> None:
 
 
 def failures() -> dict[str, str]:
-    """What could not be done, by the step's name, each with the reason and what is lost."""
+    """Return what could not be done, by the step's name, each with the reason and what is lost."""
     return dict(_failures)
 
 
 def _take(step: Step) -> str:
-    """Why a step could not be taken, in one sentence; an empty string if it was."""
+    """Return why a step could not be taken, in one sentence; an empty string if it was."""
     lost = f"so that {step.lost}" + ("" if step.essential else "; all else works")
     missing = step.missing()
     if missing:

@@ -143,7 +143,7 @@ def load() -> None:
 
 
 def _blocks(config: Mapping[str, Any]) -> list[str]:
-    """The names of blocks in a config's rows, torch's own left out."""
+    """Return the names of blocks in a config's rows, torch's own left out."""
     rows = [row for part in ("backbone", "head") if isinstance(config.get(part), list) for row in config[part]]
     found = [row[2] for row in rows if isinstance(row, list) and len(row) == 4]
     return [name for name in found if isinstance(name, str) and "." not in name]

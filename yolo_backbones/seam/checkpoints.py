@@ -56,7 +56,7 @@ def _allowing(weight: str | Path) -> AbstractContextManager[None]:
 
 
 def _forget_weights(model: nn.Module) -> None:
-    """Lets no model that came out of a checkpoint ask for published weights: it brings its own.
+    """Let no model that came out of a checkpoint ask for published weights: it brings its own.
 
     Ultralytics builds it again from the YAML that it carries, to train it further.
     """
@@ -67,7 +67,7 @@ def _forget_weights(model: nn.Module) -> None:
 
 
 def configs_of(model: nn.Module) -> Iterator[dict[str, Any]]:
-    """The configs that a model, however wrapped, was built from: one, or, where it is distilled, two."""
+    """Return the configs that a model, however wrapped, was built from: one, or, where it is distilled, two."""
     for module in model.modules():
         config = getattr(module, "yaml", None)
         if isinstance(config, dict):

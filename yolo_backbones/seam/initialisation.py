@@ -41,6 +41,6 @@ def _sparing_networks(initialize_weights: Function) -> Function:
 
 
 def _networks(model: nn.Module) -> list[Any]:
-    """The whole networks in a model; none where no process has asked for one yet."""
+    """Return the whole networks in a model; none where no process has asked for one yet."""
     loaded = sys.modules.get("yolo_backbones.backbones.network")
     return [module for module in model.modules() if isinstance(module, loaded.Network)] if loaded else []

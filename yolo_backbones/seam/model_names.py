@@ -46,7 +46,7 @@ def _with_our_models(yaml_model_load: Function) -> Function:
 
 
 def _ours(path: Path) -> dict[str, Any] | None:
-    """The config of that name, shipped or composed; None for what is on disk or Ultralytics' own."""
+    """Return the config of that name, shipped or composed; None for what is on disk or Ultralytics' own."""
     if detectors.known(path.stem):
         return None
     file = configs.find_model(path)
@@ -61,7 +61,7 @@ def _ours(path: Path) -> dict[str, Any] | None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a config of that name could be loaded from here."""
+    """Tell whether a config of that name could be loaded from here."""
     try:
         return _ours(path) is not None
     except (FileNotFoundError, ValueError):

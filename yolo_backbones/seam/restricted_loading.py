@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 # Packages and modules whose layers a checkpoint may name, and which may be imported to look one up.
-_LENDERS = re.compile(
+_IMPORTABLE = re.compile(
     r"(timm\.(layers|models)|yolo_backbones\.(families|layers|backbones))(\.[A-Za-z_]\w*)+|torchvision\.ops\.stochastic_depth"
 )
 
@@ -72,7 +72,7 @@ def allowing(weight: str | Path, modules: Collection[str]) -> Iterator[None]:
 
 
 def _named(weight: str | Path) -> list[str]:
-    """Everything that a checkpoint names beyond what torch allows by itself, as far as that can be read."""
+    """Return everything that a checkpoint names beyond what torch allows by itself, as far as that can be read."""
     scan: Callable[..., list[str]] | None = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)
     if scan is None:  # torch before 2.6, where Ultralytics restricts nothing either
         return []
@@ -83,7 +83,7 @@ def _named(weight: str | Path) -> list[str]:
 
 
 def _entries(name: str, modules: Collection[str]) -> list[Any]:
-    """What to hand to torch so that a checkpoint may name `name`; nothing if it may not."""
+    """Say what to hand to torch so that a checkpoint may name `name`; nothing if it may not."""
     module, _, attribute = name.rpartition(".")
     cls = _defined(module, attribute, modules)
     if cls is None:
@@ -97,10 +97,10 @@ def _entries(name: str, modules: Collection[str]) -> list[Any]:
 
 
 def _defined(module: str, attribute: str, modules: Collection[str]) -> type | None:
-    """The class that is defined at the top of a module under that name, if the module is one to look into."""
+    """Return the class that is defined at the top of a module under that name, if the module is one to look into."""
     if module in modules:
         found = sys.modules.get(module)
-    elif _LENDERS.fullmatch(module):
+    elif _IMPORTABLE.fullmatch(module):
         try:
             found = importlib.import_module(module)
         except ImportError:  # of another release; Ultralytics refuses the file
@@ -127,5 +127,5 @@ _stand_ins: dict[type, type[_Restorable]] = {}
 
 
 def _restorable(cls: type) -> type[_Restorable]:
-    """One stand-in a class, so that concurrent loads share their entries."""
+    """Return one stand-in a class, so that concurrent loads share their entries."""
     return _stand_ins.setdefault(cls, type(cls.__name__, (_Restorable,), {"cls": cls}))

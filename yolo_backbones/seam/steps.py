@@ -28,7 +28,7 @@ class Step:
     essential: bool = False
 
     def missing(self) -> list[str]:
-        """The needs that this Ultralytics does not meet."""
+        """Return the needs that this Ultralytics does not meet."""
         return [need for need in self.needs if not _there(need)]
 
 

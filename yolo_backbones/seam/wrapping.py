@@ -32,5 +32,5 @@ def wrap(owner: Any, name: str, wrapper: Callable[[Function], Function]) -> None
 
 
 def wrapped(function: object) -> bool:
-    """Whether a function is one of ours around one of Ultralytics'."""
+    """Tell whether a function is one of ours around one of Ultralytics'."""
     return getattr(function, _MARK, False) is True

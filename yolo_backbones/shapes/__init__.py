@@ -98,7 +98,7 @@ def _write(image: Path, label: Path, rng: np.random.Generator, imgsz: int, task:
 
 
 def _labels(scene: Scene, task: str) -> list[np.ndarray]:
-    """What follows the class in a label, for each shape: (K,) float, as shares of the picture's side."""
+    """Return what follows the class in a label, for each shape: (K,) float, as shares of the picture's side."""
     imgsz = len(scene.owner)
     if task == "obb":
         return [corners.ravel() / imgsz for corners in scene.oriented_boxes()]

@@ -1,4 +1,4 @@
-"""How a scene is painted: textured ground, and fills that stand out from it."""
+"""The paint of a scene: textured ground, and fills that stand out from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIN_CONTRAST = 100.0  # least distance in BGR between a fill and the mean of wha
 
 
 def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """The picture of a scene: (imgsz, imgsz, 3) uint8, BGR, with its own colours, ground, blur and noise."""
+    """Return the picture of a scene: (imgsz, imgsz, 3) uint8, BGR, with its own colours, ground, blur and noise."""
     imgsz = len(scene.owner)
     canvas = _ground(rng, imgsz)
     for shape in scene.shapes:
@@ -26,7 +26,7 @@ def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _fill(rng: np.random.Generator, below: np.ndarray) -> np.ndarray:
-    """A random colour that stands out from `below`; both (3,) BGR in 0..255."""
+    """Return a random colour that stands out from `below`; both (3,) BGR in 0..255."""
     while True:  # at most a few turns: a colour as close as that is rare wherever `below` lies
         fill = rng.uniform(15, 240, 3).astype(np.float32)
         if np.linalg.norm(fill - below) > MIN_CONTRAST:
@@ -34,14 +34,14 @@ def _fill(rng: np.random.Generator, below: np.ndarray) -> np.ndarray:
 
 
 def _ramp(rng: np.random.Generator, h: int, w: int) -> np.ndarray:
-    """A slope in a random direction, between about -1 and 1: (h, w) float32."""
+    """Return a slope in a random direction, between about -1 and 1: (h, w) float32."""
     turn = rng.uniform(0, 2 * np.pi)
     xs, ys = np.cos(turn) * np.linspace(-1, 1, w), np.sin(turn) * np.linspace(-1, 1, h)
     return (xs[None] + ys[:, None]).astype(np.float32)
 
 
 def _ground(rng: np.random.Generator, imgsz: int) -> np.ndarray:
-    """Two colours mixed by noise in octaves, a slope and, in half of the pictures, stripes.
+    """Return two colours mixed by noise in octaves, a slope and, in half of the pictures, stripes.
 
     Shape:
         (imgsz, imgsz, 3) float32, BGR in 0..255.

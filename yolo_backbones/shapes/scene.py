@@ -1,4 +1,4 @@
-"""What is drawn: shapes as geometry, and how they are arranged."""
+"""The drawn shapes as geometry, and their arrangement."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Shape:
         return outline - sum(holes)
 
     def coverage(self, imgsz: int) -> np.ndarray:
-        """How much of each pixel the shape covers: (imgsz, imgsz) uint8, 255 is all of it."""
+        """Return how much of each pixel the shape covers: (imgsz, imgsz) uint8, 255 is all of it."""
         canvas = np.zeros((imgsz, imgsz), np.uint8)
         bits = 4  # fillPoly takes fixed-point coordinates; a hole works because it fills by the even-odd rule
         points = [np.rint(contour * (1 << bits)).astype(np.int32) for contour in self.contours]
@@ -55,7 +55,7 @@ class Scene:
     owner: np.ndarray
 
     def boxes(self) -> np.ndarray:
-        """The extent of what is seen of each shape: (N, 4) float, x1 y1 x2 y2 in pixels, x2 and y2 exclusive."""
+        """Return the extent of what is seen of each shape: (N, 4) float, x1 y1 x2 y2 in pixels, x2 and y2 exclusive."""
         boxes = np.zeros((len(self.shapes), 4))
         for i in range(len(self.shapes)):
             x, y, w, h = cv2.boundingRect((self.owner == i).astype(np.uint8))
@@ -63,7 +63,7 @@ class Scene:
         return boxes
 
     def oriented_boxes(self) -> np.ndarray:
-        """The smallest rectangle at any angle around what is seen of each shape.
+        """Return the smallest rectangle at any angle around what is seen of each shape.
 
         Shape:
             (N, 4, 2) float: corners in pixels, clockwise as one sees them, from the left of the centre on; so those of
@@ -79,7 +79,7 @@ class Scene:
         return boxes
 
     def polygons(self) -> list[np.ndarray]:
-        """The outline of what is seen of each shape: (P, 2) float, the middles of the pixels along it.
+        """Return the outline of what is seen of each shape: (P, 2) float, the middles of the pixels along it.
 
         A label is one polygon. So holes, and parts that something in front cuts off, are joined to the first part by a
         line there and back, and what is inside counts by the even-odd rule.
@@ -140,7 +140,7 @@ def _contour(angle: np.ndarray, reach: np.ndarray, centre: np.ndarray) -> np.nda
 
 
 def _polar(name: str, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The outline and the hole of a class as angles in radians and distances from the centre, at most 1."""
+    """Return the outline and the hole of a class as angles in radians and distances from the centre, at most 1."""
     whole = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     if name == "circle":
         return [(whole, np.ones(64))]
@@ -157,7 +157,7 @@ def _polar(name: str, rng: np.random.Generator) -> list[tuple[np.ndarray, np.nda
 
 
 def _slender(polars: list[tuple[np.ndarray, np.ndarray]], share: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What `_polar` returns, made narrower against its length, with the area it had.
+    """Return what `_polar` returns, made narrower against its length, with the area it had.
 
     It grows along its longer side. A triangle that grew along its height would have three rectangles of the same,
     smallest, area around it, each at another angle.

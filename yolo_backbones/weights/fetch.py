@@ -26,7 +26,7 @@ _TIMEOUT = 20  # seconds without a byte
 
 
 def from_hub(full: str, hub_id: str) -> Path:
-    """The file of a repository on the Hugging Face hub, from the hub's cache if it is there."""
+    """Return the file of a repository on the Hugging Face hub, from the hub's cache if it is there."""
     import huggingface_hub as hub  # slow
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError
 
@@ -60,7 +60,7 @@ def from_hub(full: str, hub_id: str) -> Path:
 
 
 def from_url(full: str, url: str, file: str) -> tuple[Path, Any]:
-    """A file from torch.hub's cache, downloaded if it is not there, and what it holds."""
+    """Return a file from torch.hub's cache, downloaded if it is not there, and what it holds."""
     target = Path(torch.hub.get_dir()) / "checkpoints" / file
     if target.is_file() and (found := _from_cache(full, target)) is not None:
         return target, found
@@ -80,13 +80,13 @@ def from_url(full: str, url: str, file: str) -> tuple[Path, Any]:
 
 
 def discarded(full: str, path: Path, where: str, reason: str) -> ValueError:
-    """Removes a file that cannot be used; gives the error to raise."""
+    """Remove a file that cannot be used; give the error to raise."""
     _remove(path)
     return ValueError(f"{full}: what came from {where} {reason}, and has not been kept; try again, or {_instead(full)}")
 
 
 def _from_cache(full: str, path: Path) -> Any:
-    """What a cached file holds; None if it cannot be read, and then it is gone."""
+    """Return what a cached file holds; None if it cannot be read, and then it is gone."""
     try:
         return contents(path)
     except Unusable as error:
@@ -96,7 +96,7 @@ def _from_cache(full: str, path: Path) -> Any:
 
 
 def _remove(path: Path) -> None:
-    """Removes a cached file: in the hub's cache, the link and what it points to."""
+    """Remove a cached file: in the hub's cache, the link and what it points to."""
     blob = path.resolve()
     path.unlink(missing_ok=True)  # another process may have been first
     blob.unlink(missing_ok=True)

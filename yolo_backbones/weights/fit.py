@@ -1,4 +1,4 @@
-"""Whether tensors are a network's, made to fit it, and put into it."""
+"""Tensors made to fit a network, put into it, or refused as another's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fitted(
     ignored: Collection[str],
     channels: int,
 ) -> State:
-    """The tensors, the first convolutions adapted to the channels.
+    """Return the tensors, the first convolutions adapted to the channels.
 
     Args:
         state: the tensors.
@@ -106,5 +106,5 @@ def apply(
 
 
 def part(key: str) -> str:
-    """The part of a network that a parameter belongs to: the first word of its name."""
+    """Return the part of a network that a parameter belongs to: the first word of its name."""
     return key.split(".")[0]

@@ -14,7 +14,7 @@ _lock = threading.RLock()  # a logger's handlers are every thread's
 
 @contextlib.contextmanager
 def captured(library: str) -> Iterator[list[logging.LogRecord]]:
-    """Keeps a library's log from the console; gives what it warns of."""
+    """Keep a library's log from the console; give what it warns of."""
     logger, said = logging.getLogger(library), BufferingHandler(sys.maxsize)
     said.setLevel(logging.WARNING)
     with _lock:

@@ -1,4 +1,4 @@
-"""What a file of weights holds: a state dict, or what it is instead."""
+"""Contents of a file of weights: a state dict, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Unusable(Exception):
 
 
 def contents(path: Path) -> Any:
-    """What a file of weights holds; which format it is, its first bytes say.
+    """Return what a file of weights holds; which format it is, its first bytes say.
 
     Raises:
         Unusable: it holds none, or not all of them.
@@ -64,7 +64,7 @@ def contents(path: Path) -> Any:
 
 
 def state_dict(found: Any) -> dict[str, torch.Tensor]:
-    """The state dict in what a file holds: of the averaged network where a checkpoint of training has both.
+    """Return the state dict in what a file holds: of the averaged network where a checkpoint of training has both.
 
     Raises:
         Unusable: there is none.

@@ -18,7 +18,7 @@ _LISTED = 5  # names in a message
 
 
 def report(weights: Weights, loaded: int, missing: Sequence[str], left_out: Mapping[str, str], name: str) -> None:
-    """Logs in one line what was loaded: a warning where it is less than one would expect.
+    """Log in one line what was loaded: a warning where it is less than one would expect.
 
     Args:
         weights: from `load`.
@@ -46,6 +46,6 @@ def report(weights: Weights, loaded: int, missing: Sequence[str], left_out: Mapp
 
 
 def some(names: Collection[str]) -> str:
-    """The first few names, and how many more."""
+    """Return the first few names, and how many more."""
     listed = ", ".join(itertools.islice(names, _LISTED))
     return f"{listed} and {len(names) - _LISTED} more" if len(names) > _LISTED else listed

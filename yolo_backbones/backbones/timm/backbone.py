@@ -18,19 +18,19 @@ class TimmBackbone(PublishedBackbone):
     """An architecture of timm's."""
 
     def maps(self) -> tuple[Map, ...]:
-        """As `Backbone.maps`."""
+        """Implement `Backbone.maps`."""
         return tuple(Map(map.stride, map.channels) for map in maps(self.name))
 
     def tags(self) -> tuple[str, ...]:
-        """As `Backbone.tags`."""
+        """Implement `Backbone.tags`."""
         return tuple(weights.published(self.name))
 
     def trained_with(self, tag: str | None) -> Normalisation:
-        """As `PublishedBackbone.trained_with`; without published weights, what timm would train with."""
+        """Implement `PublishedBackbone.trained_with`; without published weights, what timm would train with."""
         return weights.normalisation(self.name, tag)
 
     def features(self, strides: Strides, channels: int, source: str | None) -> TimmFeatures:
-        """As `Backbone.features`."""
+        """Implement `Backbone.features`."""
         if source is None:
             return TimmFeatures(self.name, strides, channels)
         loaded = self.load(source, channels)
@@ -41,16 +41,16 @@ class TimmBackbone(PublishedBackbone):
         return body
 
     def from_tag(self, tag: str, channels: int) -> Weights:
-        """As `PublishedBackbone.from_tag`."""
+        """Implement `PublishedBackbone.from_tag`."""
         return weights.from_tag(self.name, self.name, tag, channels)
 
     def from_file(self, path: Path, channels: int) -> Weights:
-        """As `PublishedBackbone.from_file`."""
+        """Implement `PublishedBackbone.from_file`."""
         return weights.from_file(self.name, path, channels)
 
 
 def find(name: str) -> TimmBackbone | None:
-    """The architecture of that name; None if timm has none.
+    """Return the architecture of that name; None if timm has none.
 
     The table of backbones is asked first: timm takes seconds to import.
     """

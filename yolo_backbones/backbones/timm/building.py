@@ -40,7 +40,7 @@ class FeatureNetwork(nn.Module):
         self.patch: int | None = wrapper.feature_info.reduction()[-1] if tokens else None
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Runs the network as deep as its last map."""
+        """Run the network as deep as its last map."""
         if self.indices is not None:
             grid = [x.shape[-2] // self.patch, x.shape[-1] // self.patch] if self.patch else None
             maps = self.net.forward_intermediates(
@@ -56,7 +56,7 @@ class FeatureNetwork(nn.Module):
 
 
 def create(name: str, indices: Sequence[int], channels: int, **options: Any) -> nn.Module:
-    """The feature network with the maps at `indices`, as timm builds it."""
+    """Return the feature network with the maps at `indices`, as timm builds it."""
     import timm
 
     wrapper = timm.create_model(name, features_only=True, out_indices=tuple(indices), in_chans=channels, **options)
@@ -71,7 +71,7 @@ def create(name: str, indices: Sequence[int], channels: int, **options: Any) -> 
 def create_with(
     state: Mapping[str, torch.Tensor], name: str, indices: Sequence[int], channels: int, options: Mapping[str, Any]
 ) -> tuple[nn.Module, list[str], tuple[str, ...], tuple[str, ...]]:
-    """As `create`, with weights; also what these lack, what of them has no use, and what the network does not know.
+    """Create the network with weights; return also what these lack, what has no use, and what it does not know.
 
     timm's own loader says nothing of what it did not find, but only within it is the filter known that renames old
     checkpoints and resizes position embeddings. So it is replaced while the network is built.
@@ -109,7 +109,7 @@ def create_with(
 
 
 def _filtered(state: dict[str, torch.Tensor], model: nn.Module, filter_fn: Any) -> dict[str, torch.Tensor]:
-    """The weights under the names that `model` has, as timm's filter for it sees to it."""
+    """Return the weights under the names that `model` has, as timm's filter for it sees to it."""
     if filter_fn is None:
         return state
     try:

@@ -98,7 +98,7 @@ class TimmFeatures(Features, Mergeable):
         self.channels = self.pyramid.channels
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Finds the maps."""
+        """Find the maps."""
         height, width = x.shape[-2:]
         x = self.fit(x)
         found = self._traced(x) if tracing() else self.features(x)
@@ -108,7 +108,7 @@ class TimmFeatures(Features, Mergeable):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Merges parallel branches as timm has it (RepVGG, FastViT, ...), and BatchNorm into convolutions."""
+        """Merge parallel branches as timm has it (RepVGG, FastViT, ...), and BatchNorm into convolutions."""
         if self.merged:
             return
         from timm.utils import reparameterize_model
@@ -123,7 +123,7 @@ class TimmFeatures(Features, Mergeable):
         self.merged = True
 
     def fit(self, x: torch.Tensor) -> torch.Tensor:
-        """Scales the image to a size that the network admits."""
+        """Scale the image to a size that the network admits."""
         height, width = x.shape[-2:]
         pixels, stride = self.patch
         if self.imgsz is not None:
@@ -135,7 +135,7 @@ class TimmFeatures(Features, Mergeable):
         return x
 
     def entry(self, image: torch.Tensor) -> tuple[nn.Module, torch.Tensor]:
-        """As `Features.entry`: behind resizing, with which normalisation commutes."""
+        """Implement `Features.entry`: behind resizing, with which normalisation commutes."""
         return self.features, self.fit(image)
 
     def _traced(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -152,7 +152,7 @@ def _resize(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
 def _load(
     name: str, taken: Sequence[Map], channels: int, plan: Plan, state: Mapping[str, torch.Tensor] | None
 ) -> tuple[nn.Module, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """The network as planned, with the weights in `state`: what these lack, what has no use, what is unknown."""
+    """Return the network as planned, with the weights in `state`: what these lack, what has no use, what is unknown."""
     indices = [map.index for map in taken]
     if state is None:
         net = create(name, indices, channels, **plan.options)
@@ -167,7 +167,7 @@ def _load(
 
 
 def _leave_out(net: nn.Module, plan: Plan) -> None:
-    """Takes out what no map depends on: in distributed training every parameter must receive a gradient."""
+    """Take out what no map depends on: in distributed training every parameter must receive a gradient."""
     for key in sorted(plan.uncalled):
         parent, _, name = key.rpartition(".")
         try:

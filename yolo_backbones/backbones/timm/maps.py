@@ -1,4 +1,4 @@
-"""Which maps timm's networks have."""
+"""The maps of timm's networks."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Map:
 
     @property
     def scale(self) -> float:
-        """What images are scaled by so that it does: 14/16 for patches of 14 pixels."""
+        """Factor by which images are scaled so that it does: 14/16 for patches of 14 pixels."""
         return self.pixels / self.stride
 
 
 def power(pixels: int) -> int:
-    """The power of two nearest to a stride."""
+    """Return the power of two nearest to a stride."""
     return int(2 ** round(math.log2(pixels)))
 
 
 def has(name: str) -> bool:
-    """Whether timm has a network of that name."""
+    """Tell whether timm has a network of that name."""
     import timm
 
     return "." not in name and timm.is_model(name)  # which cuts a tag off by itself
@@ -50,7 +50,7 @@ def has(name: str) -> bool:
 
 @functools.cache
 def maps(name: str) -> tuple[Map, ...]:
-    """The maps that a network has itself, one a stride, finest first.
+    """Return the maps that a network has itself, one a stride, finest first.
 
     Raises:
         ValueError: timm has no such architecture.

@@ -1,4 +1,4 @@
-"""How a network of timm's is built so that it takes images of any size, or of one: found out by trying."""
+"""Plans of timm's networks: options with which each takes images of any size, or of one, found by trying."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ODD = (11 * 32, 19 * 32)
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is built so that it takes images.
+    """Options and sizes with which a network takes images.
 
     Attributes:
         options: of timm's `create_model`.
@@ -42,7 +42,7 @@ class Plan:
 
 @functools.cache
 def plan(name: str, indices: tuple[int, ...], imgsz: int | None) -> Plan:
-    """Finds out how a network is built so that it takes images, by trying on the meta device.
+    """Find out how a network is built so that it takes images, by trying on the meta device.
 
     Args:
         name: the architecture.
@@ -79,7 +79,7 @@ def plan(name: str, indices: tuple[int, ...], imgsz: int | None) -> Plan:
 
 
 def _attempts(name: str, scale: float, imgsz: int | None) -> Iterator[tuple[dict[str, Any], int | None]]:
-    """Options to build a network with, and the size to try it at; None stands for any."""
+    """Return options to build a network with, and the size to try it at; None stands for any."""
     yield {"dynamic_img_size": True}, None
     yield {}, None
     yield {"global_pool": ""}, None  # Gemma's pooling, which is left out here, would admit multiples of 48 alone
@@ -96,26 +96,26 @@ def _attempts(name: str, scale: float, imgsz: int | None) -> Iterator[tuple[dict
 
 
 def _native(name: str) -> int:
-    """The size of the images that the published weights were trained on."""
+    """Return the size of the images that the published weights were trained on."""
     import timm
 
     return timm.get_pretrained_cfg(name).input_size[-1]
 
 
 def _nearest(size: int, sizes: Iterable[int]) -> list[int]:
-    """The sizes from the nearest to `size` on, the smaller of two first."""
+    """Return the sizes from the nearest to `size` on, the smaller of two first."""
     return sorted(sizes, key=lambda other: (abs(other - size), other))
 
 
 def _published(name: str) -> dict[str, torch.Tensor]:
-    """What weights of the network look like."""
+    """Return what weights of the network look like."""
     import timm
 
     return timm.create_model(name).state_dict()
 
 
 def _least(net: nn.Module) -> int | None:
-    """The smallest side of an image that a network runs on, if it is more than 32."""
+    """Return the smallest side of an image that a network runs on, if it is more than 32."""
     for side in range(32, 2 * min(ODD), 32):
         try:
             with torch.no_grad():
@@ -129,7 +129,7 @@ def _least(net: nn.Module) -> int | None:
 def _try(
     net: nn.Module, taken: Sequence[Map], size: tuple[int, ...], near: bool
 ) -> tuple[bool, frozenset[str], frozenset[str]]:
-    """Runs the network at `size`: whether the maps have the promised size, and the rest of a `Plan`.
+    """Run the network at `size`: whether the maps have the promised size, and the rest of a `Plan`.
 
     Args:
         net: the network, on the meta device.

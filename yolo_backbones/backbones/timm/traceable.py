@@ -1,4 +1,4 @@
-"""What timm's networks do and exporters do not know, in other words."""
+"""Operations of timm's networks in forms that exporters know."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Traceable(TorchFunctionMode):
 
 @functools.cache
 def _bicubic(old: int, new: int) -> torch.Tensor:
-    """The matrix, (new, old), of antialiased bicubic resizing along one side: Keys' kernel at a = -1/2."""
+    """Return the matrix, (new, old), of antialiased bicubic resizing along one side: Keys' kernel at a = -1/2."""
     scale = old / new
     rows = []
     for i in range(new):

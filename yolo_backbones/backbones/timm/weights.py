@@ -23,7 +23,7 @@ from .maps import has
 
 
 def published(name: str) -> dict[str, Any]:
-    """What timm knows of a network's published weights, by tag, the default first."""
+    """Return what timm knows of a network's published weights, by tag, the default first."""
     from timm.models import get_arch_pretrained_cfgs
 
     found = get_arch_pretrained_cfgs(name) if has(name) else {}
@@ -32,7 +32,7 @@ def published(name: str) -> dict[str, Any]:
 
 
 def normalisation(name: str, tag: str | None) -> Normalisation:
-    """Mean and standard deviation of the images that a network's weights expect; no tag stands for the default one."""
+    """Return mean and standard deviation of the images that weights expect; no tag stands for the default one."""
     cfg = _cfg(f"{name}.{tag}" if tag else name)
     return cfg.mean, cfg.std
 
@@ -75,7 +75,7 @@ def from_tag(name: str, in_timm: str, tag: str, channels: int) -> Weights:
 
 
 def from_file(name: str, path: Path, channels: int) -> Weights:
-    """A file's tensors as weights of one of timm's networks.
+    """Return a file's tensors as weights of one of timm's networks.
 
     By timm's own loading where that succeeds: it knows other projects' names for many networks, and resizes position
     embeddings. A file that holds too little for it is passed on as it is.
@@ -106,7 +106,7 @@ def from_file(name: str, path: Path, channels: int) -> Weights:
 
 
 def _network(name: str, channels: int, **options: Any) -> nn.Module:
-    """One of timm's classification networks."""
+    """Return one of timm's classification networks."""
     import timm
 
     if channels != 3:  # not all of timm's networks know the argument
@@ -129,7 +129,7 @@ def _names(entry: str | Sequence[str] | None) -> Sequence[str]:
 
 
 def _url_and_file(url: str | Sequence[str]) -> tuple[str, str]:
-    """An address, and the name its file gets in torch.hub's cache, as torch and timm choose it."""
+    """Return an address, and the name its file gets in torch.hub's cache, as torch and timm choose it."""
     if isinstance(url, str):
         return url, Path(urllib.parse.urlsplit(url).path).name
     return url[0], url[1]

@@ -1,1 +1,1 @@
-"""What the benchmark's processes do, one module for each kind; only these import torch or a backend."""
+"""The benchmark's processes, one module for each kind; only these import torch or a backend."""

@@ -15,7 +15,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Works until the benchmark closes the pipe."""
+    """Work until the benchmark closes the pipe."""
     # Ultralytics and the backends print to stdout, which is the benchmark's.
     pipe = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""How much memory this process holds, and held at most."""
+"""Memory that this process holds, and held at most."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NEVER = 2**31 - 1
 
 @functools.cache
 def keep() -> None:
-    """Has this process keep memory that it once had, where the C library is glibc.
+    """Have this process keep memory that it once had, where the C library is glibc.
 
     By default glibc gives large maps back as soon as they are free and asks for them anew, a page fault for each 4 kB.
     How often depends on the sizes that were asked for before, by other models too, and so would a model's time.
@@ -31,18 +31,18 @@ def keep() -> None:
 
 
 def resident() -> int:
-    """Bytes now."""
+    """Return bytes now."""
     return int(psutil.Process().memory_info().rss)
 
 
 def reset_peak() -> None:
-    """Lets the peak start from here, which only Linux can do."""
+    """Let the peak start from here, which only Linux can do."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> int:
-    """Bytes at most, since the last reset or, where there is none, since the process began."""
+    """Return bytes at most, since the last reset or, where there is none, since the process began."""
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     # Not getrusage on Linux: its figure outlives exec, so it starts at what the parent held.
@@ -56,5 +56,5 @@ def peak() -> int:
 
 
 def available() -> int:
-    """Bytes that could still be had on this machine."""
+    """Return bytes that could still be had on this machine."""
     return int(psutil.virtual_memory().available)

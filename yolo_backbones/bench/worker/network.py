@@ -13,18 +13,18 @@ from ultralytics.utils.torch_utils import get_flops
 
 
 def build(model: str) -> nn.Module:
-    """The network behind a config or a checkpoint, in evaluation mode and single precision."""
+    """Return the network behind a config or a checkpoint, in evaluation mode and single precision."""
     network: nn.Module = YOLO(model).model
     return network.float().eval().requires_grad_(False)
 
 
 def fused(network: Any) -> nn.Module:
-    """The network as it is deployed; the one given is changed."""
+    """Return the network as it is deployed; the one given is changed."""
     return network.fuse(verbose=False)
 
 
 def describe(network: nn.Module, imgsz: int) -> dict[str, Any]:
-    """Parameters, and GFLOPs of one image; None where Ultralytics cannot count them."""
+    """Return parameters, and GFLOPs of one image; None where Ultralytics cannot count them."""
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "gflops": get_flops(network, imgsz) or None,
@@ -32,7 +32,7 @@ def describe(network: nn.Module, imgsz: int) -> dict[str, Any]:
 
 
 def cuda_device(device: str) -> torch.device:
-    """The device of that name.
+    """Return the device of that name.
 
     Raises:
         ValueError: there is no such GPU.
@@ -49,11 +49,11 @@ class Worker:
     """Does what is not timed."""
 
     def check_device(self, device: str) -> dict[str, Any]:
-        """Fails where there is no such device."""
+        """Fail where there is no such device."""
         return {"device": str(cuda_device(device))}
 
     def export(self, model: str, file: str, imgsz: int, batch: int, simplify: bool) -> dict[str, Any]:
-        """Writes the fused model's ONNX file, and describes the model."""
+        """Write the fused model's ONNX file, and describes the model."""
         yolo = YOLO(model)
         # Ultralytics writes beside this file; otherwise it would beside the user's checkpoint.
         yolo.model.pt_path = str(Path(file).with_suffix(".pt"))
@@ -63,7 +63,7 @@ class Worker:
         return describe(fused(yolo.model), imgsz)
 
     def validate(self, model: str, data: str, imgsz: int, device: str) -> dict[str, Any]:
-        """The mAP50-95 of the boxes, of the fused model."""
+        """Return the mAP50-95 of the boxes, of the fused model."""
         with tempfile.TemporaryDirectory() as folder:
             metrics = YOLO(model).val(
                 data=data, imgsz=imgsz, device=device, plots=False, verbose=False, project=folder, name="val"

@@ -14,7 +14,7 @@ class Worker(Timed):
     """A session."""
 
     def load(self, model: str, device: str, threads: int, warmup: int) -> dict[str, Any]:
-        """Opens the file and warms the session up; says what it takes.
+        """Open the file and warm the session up; say what it takes.
 
         Raises:
             ValueError: this ONNX Runtime cannot use the GPU.

@@ -14,7 +14,7 @@ class Worker(Timed):
     """A compiled model."""
 
     def load(self, model: str, threads: int, warmup: int) -> dict[str, Any]:
-        """Compiles the file and warms it up; says what it takes."""
+        """Compile the file and warm it up; say what it takes."""
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,

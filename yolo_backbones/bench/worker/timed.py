@@ -1,4 +1,4 @@
-"""What the backends' workers have in common: a picture, and forwards that are timed one by one."""
+"""The common part of the backends' workers: a picture, and forwards that are timed one by one."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Timed:
         self._baseline = memory.resident()  # after the imports, before the model
 
     def run(self, form: str) -> dict[str, float]:
-        """Two forwards: the second's seconds. The first wakes threads and fills caches after other models' turns."""
+        """Run two forwards; return the second's seconds. The first wakes threads and fills caches."""
         self.forwards[form]()
         start = time.perf_counter()
         self.forwards[form]()
         return {"seconds": time.perf_counter() - start}
 
     def warm_up(self, form: str, times: int) -> None:
-        """Forwards that do not count."""
+        """Forward that do not count."""
         for _ in range(times):
             self.forwards[form]()
 
     def usage(self) -> dict[str, Any]:
-        """Where the model ran on the CPU, the memory that it took, and how much is left for others."""
+        """Return where the model ran on the CPU, the memory that it took, and how much is left for others."""
         return {
             "hardware": processor(),
             "memory": memory.peak() - self._baseline,
@@ -46,5 +46,5 @@ class Timed:
 
 
 def image(shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The one random picture, in 0..1, that all models see."""
+    """Return the one random picture, in 0..1, that all models see."""
     return np.random.default_rng(0).random(shape, np.float32)

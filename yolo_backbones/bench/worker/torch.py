@@ -16,7 +16,7 @@ class Worker(Timed):
     def load(
         self, model: str, imgsz: int, batch: int, device: str, threads: int, warmup: int, before_fuse: bool
     ) -> dict[str, Any]:
-        """Builds the model and warms it up; says what it is and what it takes."""
+        """Build the model and warm it up; say what it is and what it takes."""
         memory.keep()
         where = network.cuda_device(device)
         fused = network.fused(network.build(model)).to(where)
