@@ -1,9 +1,9 @@
 """`pytest --fast`: the tests that neither train, export, compile nor start a process, and some cases of each.
 
 What is left out follows from the source of a test, of its fixtures and of the helpers that they call, so no test has to
-be put on a list. Of a parametrised test, each value of each parameter stays in one case: five families at five scales
-are five cases, not twenty-five. Of more than `CASES`, that many stay, evenly spread. `-k` comes first:
-`--fast -k starnet` chooses among StarNet's cases.
+be put on a list. Of a parametrised test, each value of each parameter stays in one case: four families at four scales
+are four cases, not sixteen. Of more than `CASES`, that many stay, evenly spread, others in each test of a file. `-k`
+comes first: `--fast -k starnet` chooses among StarNet's cases.
 
 Where the package itself starts another Python, no test's source shows it: such a test is skipped at that moment. One
 that is long for another reason is marked `slow`. The summary names each that takes longer than `LONG`.
@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 TESTS = Path(__file__).resolve().parent
-CASES = 6  # of one test
+CASES = 4  # of one test
 LONG = 10.0  # seconds; a worker's first test imports torch and timm
 PROCESSES = {"subprocess", "multiprocessing"}
 

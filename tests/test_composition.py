@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 from ultralytics import RTDETR, YOLO
 
-from yolo_backbones import compose, detectors, names
+from yolo_backbones import detectors, names
 from yolo_backbones.backbones import is_backbone
 from yolo_backbones.composition import families, levels
 from yolo_backbones.families import families as papers
@@ -35,12 +35,8 @@ FIXED = "vanillanet_13_x1_5_ada_pool"  # pools every image to one size, and has 
 OWN = [name for name in (variant for paper in papers().values() for variant in paper.variants) if name != FIXED]
 
 
-def joined(base: str, backbone: str) -> str:
-    return compose(base, backbone)["yaml_file"]
-
-
 def pairs() -> Iterator[str]:
-    yield from (joined(base, SMALL) for base in SERVED)
+    yield from (f"{names.join(base, SMALL)}.yaml" for base in SERVED)
     for backbone in [*families(), *OWN, *TIMM]:
         for task in TASKS if backbone in {"starnet", "fasternet", "vanillanet", "skconv", "resnet18"} else TASKS[:1]:
             if f"yolov8-{backbone}{task}" not in {f"yolov8-{family}" for family in families()}:

@@ -348,6 +348,7 @@ def test_a_chain_runs_its_rows():
         Chain(3, [[1, "Konv", [8]]], [0])
 
 
+@pytest.mark.slow
 def test_strides_of_our_variants():
     for name in (variant for family in families().values() for variant in family.variants):
         strides = [map.stride for map in maps(name) if map.stride]

@@ -231,6 +231,7 @@ def test_no_stand_in_is_left_in_a_model(tmp_path, monkeypatch):
                 assert vars(ours)[name] is value, (key, name)
 
 
+@pytest.mark.slow
 def test_many_threads_load_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = [f"{stem.replace('v8', 'v8n')}" for stem in configs.models()] * 3
