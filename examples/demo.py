@@ -1,10 +1,10 @@
-"""Train a detector with another backbone from nothing, and see for yourself whether it detects.
+"""Train a detector with another backbone from scratch, and see what it detects.
 
     python examples/demo.py
     python examples/demo.py --model yolov8n-fasternet.yaml --out runs/fasternet
 
-It needs no download and no GPU: the data set is drawn on first use, and two CPU cores take a few minutes. Installing
-yolo-backbones is all that makes the names of the model and of the data set known; this script does not import it.
+It needs no download and no GPU: the data set is drawn on first use, and two CPU cores take a few minutes. Once
+yolo-backbones is installed, Ultralytics knows the model and the data set by name; this script does not import it.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from ultralytics import YOLO
 
-ENOUGH = 0.5  # mAP50 from which on anybody sees that it works
+ENOUGH = 0.5  # mAP50 from which the demo counts as a success
 
 
 def main() -> None:
@@ -33,13 +33,13 @@ def main() -> None:
         project=out,
         name="train",
         exist_ok=True,
-        # A few hundred pictures, each seen a few times: many small steps, and none spent on augmented views.
+        # A few hundred pictures, a few epochs: many small steps, and no augmentation but flips.
         batch=4,
         nbs=4,
         optimizer="AdamW",
         lr0=0.002,
         lrf=0.05,
-        cls=1.0,  # finding them is easy, telling them apart is what takes the time
+        cls=1.0,  # finding the objects is easy, telling the classes apart takes longer
         warmup_epochs=1,
         mosaic=0.0,
         translate=0.0,
@@ -62,7 +62,7 @@ def main() -> None:
         project=out,
         name="val",
         exist_ok=True,
-        rect=False,  # it would add a margin, which the model has never seen: nothing here trains on padded pictures
+        rect=False,  # it would add margins, which the training pictures do not have
         workers=0,
     )
     box = metrics.box

@@ -6,7 +6,7 @@
 
 Every process that Ultralytics starts imports what that variable names, so multi-GPU training, tuning and export know
 the block too. In a script of your own, `import own_block` before `YOLO(...)` does the same. Keep the class in a module
-such as this one: checkpoints store a class by its import path, and nobody else can import the script that you run.
+such as this one: a checkpoint stores a class by its import path, and other programs cannot import the script you run.
 """
 
 import torch
@@ -18,7 +18,7 @@ from yolo_backbones import register
 
 @register(like="C2f")  # the YAML row is read as C2f's: width scales c2, depth scales n
 class LargeKernelStage(nn.Module):
-    """`n` residual blocks: a depthwise k x k convolution that looks around, then two 1 x 1 ones that mix channels.
+    """`n` residual blocks: a depthwise k x k convolution, which mixes pixels, then two 1 x 1, which mix channels.
 
     YAML:
         - [-1, 3, LargeKernelStage, [128, 7]]  # [c2, k=7]
@@ -39,7 +39,7 @@ class LargeKernelStage(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, c1, H, W) -> (B, c2, H, W)."""
+        """Run the blocks: (B, c1, H, W) -> (B, c2, H, W)."""
         x = self.enter(x)
         for block in self.blocks:
             x = x + block(x)

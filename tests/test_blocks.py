@@ -382,6 +382,10 @@ MISTAKES = [
     ("StarStage", (64, 64, 2, 4, [0.1]), "StarStage: drop_path=[0.1] has to be one rate, or a list of one for each"),
     ("StarStage", (64, 64, 1, 4, 0, "relu6", 4), "StarStage: k=4 has to be odd"),
     ("StarStem", (3, 64.5), "StarStem: c2=64.5 has to be a whole number"),
+    ("StarStem", (3, 64, 3, 2, "relu", "no"), "StarStem: bias='no' has to be True or False"),
+    ("StarDown", (64, 64, 3, 2, "no"), "StarDown: bias='no' has to be True or False"),
+    ("VanillaStem", (3, 64, 4, 3, "no"), "VanillaStem: bias='no' has to be True or False"),
+    ("VanillaBlock", (64, 64, 2, 3, 1), "VanillaBlock: bias=1 has to be True or False"),
 ]
 
 

@@ -8,6 +8,7 @@ from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_backbones import compose
+from yolo_backbones.backbones.network import Network
 from yolo_backbones.composition import resolve
 from yolo_backbones.configs import CFG
 
@@ -243,3 +244,19 @@ def test_the_weights_of_a_base_that_was_composed_are_not_fetched(elsewhere):
 def test_weights_are_a_file(elsewhere):
     with pytest.raises(FileNotFoundError, match=r"weights='': there is no such file"):
         compose("yolov8n", "resnet18", "")  # the folder that one is in
+
+
+@pytest.mark.parametrize(
+    ("family", "network"), [("starnet", "starnet_s1"), ("sknet", "sknet_50"), ("skconv", "sknet_50")]
+)
+def test_a_family_asked_for_weights_names_its_networks_that_have_them(family, network):
+    for asked in ({"backbone": f"{family}.in1k"}, {"backbone": family, "weights": "some.pth"}):
+        with pytest.raises(ValueError, match=rf"{family} is a family, .*networks have: .*{network}") as error:
+            compose("yolov8n", **asked)
+        listed = str(error.value).partition("have: ")[2].split(", ")
+        assert not {"starnet", "skconv", "sknet", "starnet_s050", "sknet_26"} & {*listed}
+
+
+def test_a_family_is_no_whole_network():
+    with pytest.raises(ValueError, match=r"^starnet is a family, .*take one of: starnet_s1"):
+        Network(3, "starnet", [64], {"strides": [8]})

@@ -4,9 +4,9 @@ Nothing here needs to be imported: installing the package is enough for `yolo` a
 know its models. Importing it does the same for a Python that runs without its site-packages' start-up files (`-S`).
 """
 
-# This file runs at the start of every Python process of the environment, and most of them never see Ultralytics. So it
-# imports nothing that Python has not loaded by then, and leaves what can wait to `_autoload.py`: another file or an
-# import of `typing` would cost as much again as all of this.
+# This file runs at the start of every Python process of the environment, and most of them never import Ultralytics. So
+# it imports only what Python has loaded by then. The rest is in `_autoload.py`: one more file or an import of `typing`
+# would double the time that this takes.
 import sys
 
 TYPE_CHECKING = False  # type checkers know the name
@@ -21,14 +21,14 @@ __all__ = ["__version__", "compose", "register"]
 
 
 class UltralyticsFinder:
-    """Has the plugin activated whenever `ultralytics.nn.tasks` has run.
+    """Import hook that has the plugin activated whenever `ultralytics.nn.tasks` has run.
 
-    It stays on `sys.meta_path`, where it costs two comparisons for each new import: running the module a second time
-    (a reload, a retry after a failed import) undoes part of what the plugin did, which is then done again.
+    It stays on `sys.meta_path`, where it takes two comparisons for each new import: if the module runs again (a reload,
+    a retry after a failed import), some of the plugin's changes are undone, and it is activated again.
     """
 
     def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "Any":
-        """Answer for `ultralytics.nn.tasks`; and for the plugin, which may be what imports Ultralytics."""
+        """Find `ultralytics.nn.tasks`, and the plugin itself, which may be what imports Ultralytics."""
         if name != "ultralytics.nn.tasks" and name != "yolo_backbones.seam":
             return None
         from yolo_backbones import _autoload
@@ -37,7 +37,7 @@ class UltralyticsFinder:
 
 
 def install() -> None:
-    """Have the plugin activated as soon as `ultralytics.nn.tasks` has run: at once, if it has already. Idempotent."""
+    """Have the plugin activated after `ultralytics.nn.tasks` has run: at once, if it already has. Idempotent."""
     # By name: a second copy of this file has a class of its own.
     if not any(type(finder).__name__ == "UltralyticsFinder" for finder in sys.meta_path):
         sys.meta_path.insert(0, UltralyticsFinder())

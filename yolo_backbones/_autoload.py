@@ -1,7 +1,7 @@
-"""Activates the plugin right after `ultralytics.nn.tasks` has run, whichever way that module comes to be run.
+"""Activation of the plugin right after `ultralytics.nn.tasks` has run, however that module is run.
 
-`UltralyticsFinder` calls for this when the module is looked for. Standard library only: whatever is wrong with the
-plugin's own dependencies has to be caught here.
+`UltralyticsFinder` imports this file when that module is looked for. Standard library only, so that any error in the
+plugin's own dependencies can be caught here.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from . import environment
 TASKS = "ultralytics.nn.tasks"
 SEAM = "yolo_backbones.seam"
 
-_told = False
+_failure_reported = False
 
 
 def find_spec(asked: object, name: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
-    """Find `ultralytics.nn.tasks`, or the plugin, through the finders that come after the one that was asked."""
+    """Find `ultralytics.nn.tasks`, or the plugin, through the finders that come after `asked`."""
     if environment.disabled():
         return None
     finders = list(sys.meta_path)
@@ -30,14 +30,14 @@ def find_spec(asked: object, name: str, path: Sequence[str] | None, target: Modu
         spec: ModuleSpec | None = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
         if spec is not None:
             if spec.loader is not None and (name == TASKS or TASKS not in sys.modules):
-                _safely(_watch, spec.loader, name)
+                _run_safely(_activate_after, spec.loader, name)
             return spec
     return None
 
 
 def activate() -> None:
-    """Activate the plugin, and say so if that fails; never raises."""
-    _safely(_activate)
+    """Activate the plugin; report a failure, and never raise."""
+    _run_safely(_activate)
 
 
 def _activate() -> None:
@@ -45,17 +45,17 @@ def _activate() -> None:
         return
     imported = sys.modules.get(SEAM)
     if imported is not None and not hasattr(imported, "activate"):
-        return  # half imported: it is what imports Ultralytics, and is watched itself
+        return  # half imported: the plugin itself imports Ultralytics, and is activated after its own import
     from yolo_backbones import seam
 
     seam.activate()
 
 
-def _watch(loader: Any, name: str) -> None:
+def _activate_after(loader: Any, name: str) -> None:
     """Have the loader activate the plugin right after it has run the module called `name`.
 
-    Its `exec_module` is replaced on the instance, and only until then. A proxy in its place would hide what inspect,
-    pkgutil and debuggers ask of a loader: `get_source`, `get_data`, `is_package`.
+    Its `exec_module` is replaced on the instance, and only until then. A proxy loader would hide what inspect, pkgutil
+    and debuggers ask of a loader: `get_source`, `get_data`, `is_package`.
     """
     run = loader.exec_module
     before = vars(loader).get("exec_module")
@@ -64,7 +64,7 @@ def _watch(loader: Any, name: str) -> None:
         if module.__name__ != name:  # a zip file has one loader for many modules
             run(module)
             return
-        if vars(loader).get("exec_module") is exec_module:  # else it was replaced again after us, for others to undo
+        if vars(loader).get("exec_module") is exec_module:  # else others have replaced it since, and undo it
             if before is None:
                 del loader.exec_module
             else:
@@ -75,18 +75,18 @@ def _watch(loader: Any, name: str) -> None:
     loader.exec_module = exec_module
 
 
-def _safely(step: Callable[..., None], *arguments: object) -> None:
+def _run_safely(step: Callable[..., None], *arguments: object) -> None:
     try:
         step(*arguments)
-    except Exception as error:  # whatever it is, Ultralytics must work as it would without the plugin
-        _tell(error)
+    except Exception as error:  # on any error, Ultralytics must work as without the plugin
+        _report_failure(error)
 
 
-def _tell(error: Exception) -> None:
-    global _told
-    if _told:
+def _report_failure(error: Exception) -> None:
+    global _failure_reported
+    if _failure_reported:
         return
-    _told = True
+    _failure_reported = True
     # Not by warnings.warn, which `python -W error` turns into the exception that must not happen here.
     with contextlib.suppress(OSError, ValueError):  # stderr is closed
         print(

@@ -37,7 +37,7 @@ class Entry:
         gflops: at 640x640 pixels; None for a family.
         strides: of the network's own maps, finest first.
         channels: of the same maps; empty for a family, which keeps those of the detector.
-        pyramid: whether the maps at strides 8, 16 and 32 come from a simple feature pyramid, at least in part.
+        pyramid: true if the maps at strides 8, 16 and 32 come from a simple feature pyramid, at least in part.
         imgsz: the one image size that the network runs at inside; None where any multiple of 32 works.
         device: what it was run on for this table, "cpu" or "meta"; empty for a family.
         top1: ImageNet-1k top-1 accuracy in percent as its authors published it, for our own networks.
@@ -46,9 +46,9 @@ class Entry:
         paper: arXiv number or address.
         reason: why it cannot be built; empty if it can.
         family: the family that one of our own networks is of.
-        merges: whether `fuse()` merges more of it than BatchNorm, so that it has fewer parameters than the table says.
+        merges: true if `fuse()` merges more of it than BatchNorm, so that it has fewer parameters than the table says.
         release: the page of the authors' weights; empty where they come from the Hugging Face hub, as timm's do.
-        same_as: the name of which this is another; empty for most.
+        same_as: the backbone that this is another name of; empty for most.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Entry:
 
     @classmethod
     def from_row(cls, row: dict[str, str]) -> Entry:
-        """Return the entry that a line of the table describes."""
+        """Build the entry that a line of the table describes."""
         return cls(
             name=row["name"],
             source=row["source"],
@@ -129,16 +129,16 @@ class Entry:
 
 @functools.cache
 def entries() -> dict[str, Entry]:
-    """Return all backbones by name: the families, our own published networks, timm's."""
-    found = {entry.name: entry for entry in map(_family, sorted(configs.models())) if entry is not None}
+    """Return every backbone by name: the families, our own published networks, timm's."""
+    found = {entry.name: entry for entry in map(_family_entry, sorted(configs.models())) if entry is not None}
     with open(FILE, newline="", encoding="utf-8") as file:
         rows = [Entry.from_row(row) for row in csv.DictReader(file)]
-    for entry in sorted(rows, key=lambda entry: entry.source != "own"):  # stable: the table's order within each
+    for entry in sorted(rows, key=lambda entry: entry.source != "own"):  # stable: keeps the table's order within each
         found.setdefault(entry.name, entry)
     return found
 
 
-def _family(stem: str) -> Entry | None:
+def _family_entry(stem: str) -> Entry | None:
     if not stem.startswith(configs.FAMILY):
         return None
     file = configs.models()[stem]
@@ -154,13 +154,13 @@ def _family(stem: str) -> Entry | None:
 
 
 def scales(family: str) -> dict[str, tuple[float, float]]:
-    """Return what a family's YOLOv8 detector has at each letter, as its config says: millions of parameters, GFLOPs."""
+    """Read from a config what a family's YOLOv8 has at each letter: millions of parameters, GFLOPs."""
     text = configs.models()[f"{configs.FAMILY}{family}"].read_text(encoding="utf-8")
     return {letter: (float(parameters), float(gflops)) for letter, parameters, gflops in _SCALE.findall(text)}
 
 
 def find(name: str) -> Entry:
-    """Return the backbone of that name, with or without a tag.
+    """Find the backbone of that name, with or without a tag.
 
     Raises:
         ValueError: there is none, or it has no weights under that tag; the message names the nearest.
@@ -193,12 +193,12 @@ def is_timm(name: str) -> bool:
 
 
 def unknown(name: str) -> str:
-    """Say what to say of a name that no backbone has."""
+    """Say that no backbone has that name, and name the nearest."""
     near = nearest(name)
     hint = f"did you mean {' or '.join(near)}?" if near else "`yolo-backbones list` shows all"
     return f"no backbone is called {name or repr(name)}; {hint}"
 
 
 def nearest(name: str) -> list[str]:
-    """Return the backbones whose names are most like `name`, best first."""
+    """Find the backbones whose names are most like `name`, best first."""
     return names.nearest(name, list(entries()))

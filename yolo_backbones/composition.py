@@ -1,7 +1,6 @@
-"""A detector's config and a backbone make a config.
+"""Composition of a detector's config and a backbone into a config.
 
-The new backbone's maps leave at the rows where the detector's did, so the head is the detector's, row for row; see
-docs/design.md.
+The new backbone's maps leave at the same rows as the detector's, so the head stays unchanged; see docs/design.md.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from .backbones import is_backbone as _is_backbone
 
 
 def compose(base: str | Path, backbone: str, weights: str | Path | None = None) -> dict[str, Any]:
-    """Return the base's config with another backbone, ready for `DetectionModel(...)` or to be dumped as YAML.
+    """Return the base's config with another backbone, for `DetectionModel(...)` or to be dumped as YAML.
 
     Args:
         base: a detector as Ultralytics names it, "yolov8n" or "yolo11s-seg"; or a YAML file of your own.
@@ -46,13 +45,13 @@ def compose(base: str | Path, backbone: str, weights: str | Path | None = None) 
 
 
 def levels(config: dict[str, Any]) -> list[int | None]:
-    """Return the stride of each backbone row's output in a composed config; None where it gives none or several."""
+    """Find the stride of each backbone row's output in a composed config; None where it gives none or several."""
     written = rows.strides(config)
     return list(detectors.run(config, config.get("scale", ""))[0]) if written is None else written
 
 
 def resolve(path: Path) -> dict[str, Any] | None:
-    """Return the composed config that a file's name means; None if it is no composed name.
+    """Compose the config that a file's name means; return None if it is no composed name.
 
     Args:
         path: `{base}{scale}-{backbone}[-{rest}].yaml`, in any folder.
@@ -80,17 +79,17 @@ def resolve(path: Path) -> dict[str, Any] | None:
         several = " and ".join(token for _, token in backbones)
         raise ValueError(f"{path.name} names {len(backbones)} backbones, {several}, and a model has one; leave one")
     if backbones and not fitting:
-        detectors.find(backbones[0][0])  # says what is wrong with the base
+        detectors.find(backbones[0][0])  # raises, and says what is wrong with the base
     return None
 
 
 def is_backbone(name: str) -> bool:
-    """Tell whether a backbone is called that, with or without a tag."""
+    """Tell whether a backbone has that name, with or without a tag."""
     return _is_backbone(names.split_tag(name)[0])
 
 
 def meant(path: Path) -> list[str]:
-    """Composed names, without suffix, that a file's name is much like: those of known detectors."""
+    """List composed names, without suffix, that are much like a file's name, for known detectors."""
     return [
         path.stem.replace(token, name)
         for base, token in names.readings(path.stem)
@@ -100,5 +99,5 @@ def meant(path: Path) -> list[str]:
 
 
 def families() -> list[str]:
-    """Return the names of the families, which every base's letter scales."""
+    """List the families' names, which every base's letter scales."""
     return [stem.removeprefix(configs.FAMILY) for stem in configs.models()]

@@ -1,4 +1,4 @@
-"""The configs that come with the package, and how a name finds one.
+"""The configs that come with the package, found by name.
 
 `yolov8n-starnet.yaml` is the file `yolov8-starnet.yaml` at scale `n`, from any directory. A file on disk wins over a
 shipped one, and so does a name that Ultralytics itself has.
@@ -20,8 +20,8 @@ CFG = _PACKAGE / "cfg" if (_PACKAGE / "cfg").is_dir() else _PACKAGE.parent / "cf
 
 FAMILY = "yolov8-"  # the families are written as configs of YOLOv8
 
-_HEAD_LINES = 6  # of a config, in which its other names stand
-_ALSO = re.compile(r"^# Also called: (.+)$", re.MULTILINE)
+_HEAD_LINES = 6  # of a config, which contain its other names
+_ALIAS_LINE = re.compile(r"^# Also called: (.+)$", re.MULTILINE)
 
 
 @functools.cache
@@ -33,13 +33,13 @@ def models() -> dict[str, Path]:
 
 
 def _aliases(path: Path) -> list[str]:
-    """Return the other names that a config's first lines give it."""
-    found = _ALSO.search(head(path))
+    """Read the other names that a config's first lines give it."""
+    found = _ALIAS_LINE.search(head(path))
     return found[1].split(", ") if found else []
 
 
 def head(path: Path) -> str:
-    """Return the first lines of a config, in which the paper and other names stand."""
+    """Read the first lines of a config, which contain the paper and other names."""
     with open(path, encoding="utf-8") as lines:
         return "".join(itertools.islice(lines, _HEAD_LINES))
 
@@ -50,7 +50,7 @@ def datasets() -> dict[str, Path]:
 
 
 def find_model(path: Path) -> Path | None:
-    """Return the file to read for a model's name or path; None leaves it to Ultralytics.
+    """Find the file to read for a model's name or path; None leaves it to Ultralytics.
 
     Args:
         path: as the user gave it, with or without folder and scale letter.
@@ -64,10 +64,9 @@ def find_model(path: Path) -> Path | None:
 
 
 def find_dataset(path: Path) -> Path | None:
-    """Return the shipped file for a data set's name or path; None leaves it to Ultralytics.
+    """Find the shipped file for a data set's name or path; None leaves it to Ultralytics.
 
-    Only for a bare name and for `cfg/datasets/`: a data set of the user's own that is not where it should be must not
-    be replaced by another.
+    Only for a bare name and for `cfg/datasets/`: no shipped data set may replace one of the user's own that is missing.
     """
     if path.suffix not in names.SUFFIXES or os.path.exists(path) or path.parent not in {Path(), Path("cfg/datasets")}:
         return None

@@ -1,7 +1,7 @@
-"""Ultralytics' detectors: which there are, and what their backbones hand to their heads.
+"""Ultralytics' detectors, and the maps that their backbones pass to their heads.
 
-The half of the seam to Ultralytics that only reads. Nothing here is a list of names: the configs of the installed
-release are looked at, and their rows are run without weights or arithmetic, on torch's meta device.
+The half of the seam to Ultralytics that only reads. It reads the configs of the installed release, and runs their rows
+on torch's meta device, without weights or arithmetic.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from . import names
 
 Row = list[Any]  # [from, repeats, module, args]
 
-# What stands behind the last stage to widen its view, and belongs to the detector rather than to the backbone.
+# Layers behind the last stage that widen its receptive field. They belong to the detector.
 _CONTEXT = re.compile(r"SPP|PSA")
 
 _PROBE = 256  # pixels; a multiple of every stride
@@ -39,8 +39,8 @@ class Detector:
         config: the YAML's content.
         strides: of each backbone row's output; None where a row gives several maps.
         channels: of each backbone row's output, at this scale.
-        taps: the rows that the head reads, by stride, finest first; that of the last stage is its last row, whatever
-            stands between it and the head.
+        taps: the rows that the head reads, by stride, finest first: `{8: 4, 16: 6, 32: 8}`. For stride 32 it is the
+            last stage's last row, even if a layer such as SPPF stands between it and the head.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Detector:
 
     @property
     def classifies(self) -> bool:
-        """True if its head takes the last map alone, whatever its stride."""
+        """True if its head takes only the last map, of any stride."""
         return bool(self.config["head"][-1][2] == "Classify")
 
     @property
     def keeps_width(self) -> bool:
-        """True if the row behind the last stage takes no other channels than the last stage has."""
+        """True if the row behind the last stage needs as many channels as that stage has."""
         return "PSA" in (self.config["backbone"] + self.config["head"])[self.last + 1][2]
 
     @property
@@ -76,7 +76,7 @@ class Detector:
         return depth, width, most
 
     def width(self, row: int) -> int:
-        """Return channels of a row's output as the YAML would give them, before they are scaled."""
+        """Return the channels of a row's output as the YAML would give them, before scaling."""
         args = self.config["backbone"][row][3]
         given, scaled = args[0] if args else None, self.channels[row]
         if isinstance(given, int) and scaled_channels(given, self.scaling) == scaled:
@@ -85,52 +85,52 @@ class Detector:
 
 
 def scaled_channels(c: int, scaling: Sequence[float]) -> int:
-    """Return what `parse_model` makes of a row's channels."""
+    """Scale a row's channels as `parse_model` does."""
     _, width, most = scaling
     return int(tasks.make_divisible(min(c, most) * width, 8))
 
 
 def scaled_repeats(n: int, scaling: Sequence[float]) -> int:
-    """Return what `parse_model` makes of a row's repeats."""
+    """Scale a row's repeats as `parse_model` does."""
     return max(round(n * scaling[0]), 1) if n > 1 else n
 
 
 @functools.cache
 def configs() -> dict[str, Path]:
-    """Return ultralytics' own model configs by stem."""
+    """Return the model configs of Ultralytics itself, by stem."""
     return {file.stem: file for file in sorted((ROOT / "cfg" / "models").rglob("*.yaml"))}
 
 
 def known(name: str) -> bool:
     """Tell whether Ultralytics has a config of that name, with or without a scale letter."""
-    return _file(name) is not None
+    return _find_file(name) is not None
 
 
-def _file(name: str) -> Path | None:
+def _find_file(name: str) -> Path | None:
     return configs().get(name) or configs().get(names.without_scale(name))
 
 
 def find(base: str | Path) -> Detector:
-    """Return the detector of that name, with or without `.yaml` and scale letter; or a YAML file of the user's own.
+    """Find the detector of that name, with or without `.yaml` and scale letter; or read a YAML file of the user's own.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is none whose backbone could be replaced; the message says why.
+        ValueError: its backbone cannot be replaced; the message says why.
     """
     path = Path(base)
     name = names.stem_of(path)
     if path.suffix in names.SUFFIXES and path.is_file():
-        return _look(name, path)
-    file = _file(name)
+        return _read(name, path)
+    file = _find_file(name)
     if file is None and path.suffix in names.SUFFIXES:
-        raise FileNotFoundError(f"there is no file {path}, and Ultralytics has no model called {name}{_instead(name)}")
+        raise FileNotFoundError(f"there is no file {path}, and Ultralytics has no model called {name}{_hint(name)}")
     if file is None:
-        raise FileNotFoundError(f"Ultralytics has no model called {name}{_instead(name)}")
-    return _shipped(name, file)
+        raise FileNotFoundError(f"Ultralytics has no model called {name}{_hint(name)}")
+    return _find_shipped(name, file)
 
 
-def _instead(name: str) -> str:
-    """Say what to call for in place of a base that does not exist."""
+def _hint(name: str) -> str:
+    """Say what to use in place of a base that does not exist."""
     stem = names.without_scale(name)
     parts = names.scaled(name)
     if parts and parts.plain in configs() and parts.letter not in names.SCALES:
@@ -144,11 +144,11 @@ def _instead(name: str) -> str:
 
 
 @functools.cache
-def _shipped(name: str, file: Path) -> Detector:
-    return _look(name, file)
+def _find_shipped(name: str, file: Path) -> Detector:
+    return _read(name, file)
 
 
-def _look(name: str, file: Path) -> Detector:
+def _read(name: str, file: Path) -> Detector:
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     rows = config.get("backbone") if isinstance(config, dict) else None
     if not isinstance(rows, list) or not rows or not isinstance(config.get("head"), list):
@@ -169,7 +169,7 @@ def _look(name: str, file: Path) -> Detector:
 
 
 def run(config: Mapping[str, Any], scale: str = "") -> tuple[tuple[int | None, ...], tuple[int, ...]]:
-    """Return strides and channels of each backbone row's output; None and 0 where a row gives several maps."""
+    """Find strides and channels of each backbone row's output; None and 0 where a row gives several maps."""
     scales = config.get("scales") or {}
     rows = copy.deepcopy({**config, "head": [], "scale": scale or next(iter(scales), "")})
     with torch.device("meta"), torch.no_grad():

@@ -8,16 +8,16 @@ DISABLE = "YOLO_BACKBONES_DISABLE"  # switches the plugin off
 BLOCKS = "YOLO_BACKBONES_BLOCKS"  # modules or .py files with blocks of the user's own; `os.pathsep` between them
 SAFE_LOAD = "ULTRALYTICS_SAFE_LOAD"  # Ultralytics' restricted loading
 
-_NO = {"", "0", "false", "no", "off"}
+_OFF_VALUES = {"", "0", "false", "no", "off"}
 
 
 def is_set(name: str) -> bool:
-    """Tell whether a switch is on: set to anything but nothing, 0, false, no or off."""
-    return os.environ.get(name, "").strip().lower() not in _NO
+    """Tell whether a switch is on: set, but not to an empty value, 0, false, no or off."""
+    return os.environ.get(name, "").strip().lower() not in _OFF_VALUES
 
 
 def disabled() -> bool:
-    """Tell whether the plugin is switched off; a script may do that before it imports Ultralytics."""
+    """Tell whether the plugin is switched off; a script may do so before it imports Ultralytics."""
     return is_set(DISABLE)
 
 

@@ -21,7 +21,7 @@ _VERSION = re.compile(r"^(?P<version>yolo(?:e-)?v?\d+)(?P<letter>[a-z]?)(?=$|[-_
 # Detectors whose name is two words.
 _TWO_WORDS = {"yoloe", "rtdetr"}
 
-# What the `yolo` command takes for Segment Anything, by the file's name, as ultralytics/cfg/__init__.py has it.
+# Parts of file names that the `yolo` command takes for Segment Anything, as in ultralytics/cfg/__init__.py.
 _SAM = re.compile(r"sam_|sam2_|sam2\.1_")
 
 
@@ -43,7 +43,7 @@ class Scaled(NamedTuple):
 
 
 def scaled(stem: str) -> Scaled | None:
-    """Take a name apart at its letter, which may be none or one that is no scale; None without a version.
+    """Take a name apart at its letter, which may be missing or be no scale; None for a name without a version.
 
     Only a file's name, never its folder: "v2m/yolov8-starnet.yaml" has no letter.
     """
@@ -52,38 +52,38 @@ def scaled(stem: str) -> Scaled | None:
 
 
 def scale(stem: str) -> str:
-    """Return the scale letter of a name, in lower case, or an empty string."""
+    """Find the scale letter of a name, in lower case; an empty string without one."""
     found = scaled(stem)
     return found.letter.lower() if found and found.letter.lower() in SCALES else ""
 
 
 def without_scale(stem: str) -> str:
-    """Return the name without its scale letter: yolov8n-starnet -> yolov8-starnet."""
+    """Remove the scale letter from a name: yolov8n-starnet -> yolov8-starnet."""
     found = scaled(stem)
     return found.plain if found and scale(stem) else stem
 
 
 def with_scale(stem: str, letter: str) -> str:
-    """Return the name with a scale letter, where it has a version and none yet: yolov8-starnet -> yolov8n-starnet."""
+    """Add a scale letter to a name with a version and without one: yolov8-starnet -> yolov8n-starnet."""
     found = scaled(stem)
     return found.with_letter(letter) if found and not found.letter else stem
 
 
 def split_tag(backbone: str) -> tuple[str, str]:
-    """Return a backbone's name and the tag of its weights, or an empty string: starnet_s1.in1k -> starnet_s1, in1k."""
+    """Split a backbone's name from the tag of its weights, or an empty string: starnet_s1.in1k -> starnet_s1, in1k."""
     name, _, tag = backbone.partition(".")
     return name, tag
 
 
 def readings(stem: str) -> Iterator[tuple[str, str]]:
-    """Return each way to read a name as detector and backbone: yolov8n-a-b -> (yolov8n-b, a), (yolov8n-a, b)."""
+    """Yield each way to read a name as detector and backbone: yolov8n-a-b -> (yolov8n-b, a), (yolov8n-a, b)."""
     words = stem.split("-")
     for i in range(1, len(words)):
         yield "-".join(words[:i] + words[i + 1 :]), words[i]
 
 
 def join(detector: str, backbone: str) -> str:
-    """Return the name of a detector with a backbone: yolov8n-seg, starnet -> yolov8n-starnet-seg."""
+    """Join the names of a detector and a backbone: yolov8n-seg, starnet -> yolov8n-starnet-seg."""
     words = detector.split("-")
     own = 2 if words[0] in _TWO_WORDS and len(words) > 1 else 1
     return "-".join([*words[:own], backbone, *words[own:]])
@@ -101,11 +101,11 @@ def taken_for_sam(stem: str) -> bool:
 
 
 def not_for_sam(name: str) -> str:
-    """Return a like name that is not taken for Segment Anything."""
+    """Change a name so that it is not taken for Segment Anything."""
     return _SAM.sub(lambda mark: mark[0].replace("_", ""), name)
 
 
 def nearest(name: str, known: Collection[str], most: int = 3) -> list[str]:
-    """Return the known names most like `name`, best first; case does not count."""
+    """Find the known names most like `name`, best first; case does not count."""
     lower = {candidate.lower(): candidate for candidate in known}
     return [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=most, cutoff=0.6)]

@@ -23,7 +23,7 @@ from . import environment, user_blocks
 
 Class = TypeVar("Class", bound=type[nn.Module])
 
-# What Ultralytics puts in front of a row's own arguments, and how many of these the row itself gives.
+# The first arguments of a block, by contract; and those of them that the row gives, not Ultralytics.
 CONTRACTS: dict[str, tuple[str, ...]] = {"Conv": ("c1", "c2"), "C2f": ("c1", "c2", "n"), "HGStem": ("c1", "cm", "c2")}
 FROM_ROW = frozenset({"c2", "cm"})
 
@@ -152,7 +152,7 @@ def _checked(cls: Any, like: Any) -> Block:
     parameters = list(inspect.signature(cls).parameters.values())
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     catches_all = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    # Repeats that arrive as a kernel size, or never, would build a model all the same, and another than was meant.
+    # Repeats passed as a kernel size, or not at all, would still build a model, but a wrong one.
     misplaced = positional[len(given) - 1 : len(given)] != ["n"] if "n" in given else "n" in positional[:3]
     if (len(positional) < len(given) or misplaced) and not (catches_all and len(positional) < len(given)):
         raise ValueError(

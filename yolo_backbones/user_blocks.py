@@ -19,7 +19,7 @@ def pass_on(cls: type[nn.Module]) -> None:
     """Let child processes (multi-GPU workers, tuning, Ray) import a block too: they inherit the variable.
 
     Args:
-        cls: the block, whose module is written into it.
+        cls: the block, whose module is added to the variable.
     """
     if cls.__module__ == "__main__":
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Rows of blocks in a single row: for detectors that have fewer rows than a family's stages need."""
+"""Rows of blocks in one row, for detectors with fewer rows than a family's stages need."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ class Chain(Features):
 
     Args:
         c1: channels of the image.
-        rows: [repeats, block, args] each, nothing of it scaled. A block is a registered one, or a layer of
-            Ultralytics'.
-        taps: the rows whose maps are handed on, rising.
+        rows: [repeats, block, args] each, used as they are. A block is a registered one, or a layer of Ultralytics'.
+        taps: the rows whose maps are returned, in rising order.
 
     Raises:
         ValueError: a block is unknown.
@@ -32,7 +31,7 @@ class Chain(Features):
         self.channels = ()
         stages = []
         for i, (n, name, args) in enumerate(rows):
-            stages.append(_chained(c1, n, name, list(args)))
+            stages.append(_build_row(c1, n, name, list(args)))
             c1 = args[0]
             if i in self.taps:
                 self.channels += (c1,)
@@ -44,7 +43,7 @@ class Chain(Features):
         return [found[i] for i in self.taps]
 
 
-def _chained(c1: int, n: int, name: str, args: list[Any]) -> nn.Module:
+def _build_row(c1: int, n: int, name: str, args: list[Any]) -> nn.Module:
     block = registry.blocks().get(name)
     if block is None:
         layer = vars(layers).get(name)

@@ -15,7 +15,7 @@ from .protocol import Map, Strides
 
 @dataclass(frozen=True)
 class FamilyBackbone:
-    """A family as the config of its YOLOv8 has it.
+    """A family, read from its YOLOv8 config.
 
     Args:
         name: of the family, or another name of it.
@@ -26,19 +26,19 @@ class FamilyBackbone:
     file: Path
 
     def maps(self) -> tuple[Map, ...]:
-        """Implement `Backbone.maps`: at YOLOv8's strides, at the width that the YAML gives before it is scaled."""
-        shipped = self._shipped()
+        """Return YOLOv8's strides, and the widths that the YAML gives before scaling; see `Backbone.maps`."""
+        shipped = self._yolov8_detector()
         return tuple(Map(stride, shipped.width(row)) for stride, row in shipped.taps.items())
 
     def tags(self) -> tuple[str, ...]:
-        """Implement `Backbone.tags`: none."""
+        """Return no tags: a family has no published weights."""
         return ()
 
     def normalisation(self, source: str | None, channels: int) -> None:
-        """Implement `Backbone.normalisation`: it takes the image as it is."""
+        """Return None: a family takes the image as it is."""
 
     def source(self, tag: str, weights: str | Path | None) -> str | None:
-        """Implement `Backbone.source`: none can be asked for."""
+        """Return None, and refuse a tag or a file: a family has no published weights."""
         if not tag and weights is None:
             return None
         if tag and weights is not None:
@@ -48,7 +48,7 @@ class FamilyBackbone:
         asked = f"{self.name}.{tag}" if tag else f"weights={str(weights)!r}"
         raise ValueError(
             f"{asked}: {self.name} is a family, scaled by the detector's letter, and has no published weights; "
-            f"its published networks have: {self._networks()}"
+            f"its published networks have: {self._network_names()}"
         )
 
     def features(self, strides: Strides, channels: int, source: str | None) -> NoReturn:
@@ -59,17 +59,17 @@ class FamilyBackbone:
         """
         raise ValueError(
             f"{self.name} is a family, scaled by the detector's letter, whose rows a YAML has one by one; as a whole "
-            f"network take one of: {self._networks()}"
+            f"network take one of: {self._network_names()}"
         )
 
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
-        """Implement `Backbone.rows`: at the widths that it has in YOLOv8 or at the detector's, whichever is less."""
-        groups = self._groups(detector)
+        """Return its rows, at its YOLOv8's widths or at the detector's, whichever is less; see `Backbone.rows`."""
+        groups = self._rows_by_map(detector)
         taps = list(detector.taps.values())
         rooms = [end - start for start, end in zip([-1, *taps], taps)]
         needed = [sum(row[2] != rows.IDENTITY for row in group) for group in groups]
         if any(more > room for more, room in zip(needed, rooms)):
-            return _chained(groups, detector, self.name)
+            return _chain_row(groups, detector, self.name)
         placed: list[Row] = []
         for group, room in zip(groups, rooms):
             if len(group) > room:
@@ -77,24 +77,24 @@ class FamilyBackbone:
             placed += [rows.identity() for _ in range(room - len(group))] + group
         return placed
 
-    def _shipped(self) -> Detector:
+    def _yolov8_detector(self) -> Detector:
         return detectors.find(self.file)
 
-    def _networks(self) -> str:
-        # By the name's first word, as in the table of all backbones.
-        found = [entry.name for entry in catalogue.entries().values() if entry.family == self.name]
-        return ", ".join(found) or "see `yolo-backbones list --pretrained`"
+    def _network_names(self) -> str:
+        family = catalogue.entries()[self.name].family  # whose other name this may be
+        found = (entry for entry in catalogue.entries().values() if entry.family == family and entry.tags)
+        return ", ".join(entry.name for entry in found) or "see `yolo-backbones list --pretrained`"
 
-    def _groups(self, detector: Detector) -> list[list[Row]]:
-        """Return its rows, a group for each map that the detector's head reads."""
-        shipped = self._shipped()
+    def _rows_by_map(self, detector: Detector) -> list[list[Row]]:
+        """Return its rows, one group for each map that the detector's head reads."""
+        shipped = self._yolov8_detector()
         groups: list[list[Row]] = []
         start, narrowing = 0, 1.0
         ends = {4: max(i for i, s in enumerate(shipped.strides) if s == 4)} | dict(shipped.taps)
         group: list[Row] = []
         for stride, end in ends.items():
             widest = shipped.width(end)
-            # A level that the head does not read has no width to keep to but that of the next one.
+            # A level that the head does not read takes its width from the next one.
             tap = detector.taps.get(stride, detector.taps.get(8) if stride == 4 else None)
             if tap is not None:
                 own = shipped.width(ends[8] if stride == 4 and stride not in detector.taps else end)
@@ -113,8 +113,8 @@ class FamilyBackbone:
         return groups
 
 
-def _chained(groups: list[list[Row]], detector: Detector, name: str) -> list[Row]:
-    """Return all of a family in the first row, for a detector with fewer rows than its stages."""
+def _chain_row(groups: list[list[Row]], detector: Detector, name: str) -> list[Row]:
+    """Put a whole family into the first row, for a detector with fewer rows than its stages."""
     chain, taps, channels = [], [], []
     for group in groups:
         for _, n, block, args in group:
@@ -128,6 +128,6 @@ def _chained(groups: list[list[Row]], detector: Detector, name: str) -> list[Row
 
 
 def find(name: str) -> FamilyBackbone | None:
-    """Return the family of that name; None if there is none."""
+    """Find the family of that name; None if there is none."""
     file = configs.models().get(f"{configs.FAMILY}{name}")
     return FamilyBackbone(name, file) if file is not None else None

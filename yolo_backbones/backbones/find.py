@@ -11,7 +11,7 @@ from .protocol import Backbone
 
 @functools.cache
 def find(name: str) -> Backbone:
-    """Find the backbone of that name, which has no tag.
+    """Find the backbone of that name, which is without a tag.
 
     Raises:
         ValueError: there is none; the message names the nearest.
@@ -23,7 +23,7 @@ def find(name: str) -> Backbone:
 
 
 def is_backbone(name: str) -> bool:
-    """Tell whether there is a backbone of that name, which has no tag."""
+    """Tell whether there is a backbone of that name, which is without a tag."""
     try:
         find(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A whole network as a row of a model's YAML, and the rows that take its maps on."""
+"""A whole network as a row of a model's YAML, and the rows that pick its maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import families  # noqa: F401  # a chain's blocks
+from .. import families  # noqa: F401  # registers a chain's blocks
 from ..layers.fold import fold_normalisation
 from ..layers.merge import Mergeable
 from ..registry import register
@@ -23,12 +23,12 @@ _PROBE = 256  # pixels; a multiple of every stride
 
 @register(like="HGStem")
 class Network(Mergeable):
-    """A whole network: image in, maps out, finest first. A `FeatureMap` row takes each of them on.
+    """A whole network: image in, maps out, finest first. A `FeatureMap` row picks each of them.
 
     The image is normalised as the network's weights were trained to have it; Ultralytics hands over RGB in 0..1.
     BatchNorm keeps the network's own eps, which Ultralytics would set to 1e-3 (see `seam.initialisation`).
 
-    On torch's meta device, where there is nothing to load, weights are not asked for.
+    On torch's meta device no weights are loaded.
 
     Shape:
         (B, c1, H, W) -> one (B, c2[i], H / strides[i], W / strides[i]) for each of `strides`
@@ -40,12 +40,12 @@ class Network(Mergeable):
         c1: channels of the image; Ultralytics fills it in.
         name: a published network of ours, or any architecture of timm's; with `rows`, a name of your own.
         c2: channels of the maps.
-        options: `strides` of the maps, or "last" for the last one alone, whatever its stride; `weights`, a tag of the
+        options: `strides` of the maps, or "last" for only the last one, of any stride; `weights`, a tag of the
             published ones or the path of a file, else random; or, in place of these, `rows` and `taps` of a `Chain`.
 
     Attributes:
-        published: whether it is a published network, which keeps the settings that its weights were trained with.
-        detects: whether its strides are a detector's, which Ultralytics finds by a run.
+        published: true for a published network, which keeps the settings that its weights were trained with.
+        detects: true if its strides are a detector's, which Ultralytics finds by a run.
 
     Raises:
         ValueError: no such network, map, option, or other channels than `c2` says.
@@ -81,7 +81,7 @@ class Network(Mergeable):
         return self.body(x)
 
     def merge(self) -> None:
-        """Move as much of the image's normalisation as is exact into the first convolution."""
+        """Move the image's normalisation into the first convolution, as far as that is exact."""
         if self.mean is not None and self.std is not None:
             image = self.mean.new_empty(1, self.mean.shape[1], _PROBE, _PROBE, device="meta")
             net, image = self.body.entry(image)
@@ -104,7 +104,7 @@ def _whole(c1: int, name: str, layout: Whole) -> tuple[Features, Any]:
 
 @register(like="HGStem")
 class FeatureMap(nn.Module):
-    """One of the maps that a `Network` row hands on.
+    """One of the maps that a `Network` row returns.
 
     Shape:
         list of maps -> the map, (B, c2, H', W')

@@ -24,7 +24,7 @@ class OwnBackbone(PublishedBackbone):
 
     @property
     def family(self) -> Family:
-        """Whose variant it is."""
+        """The family that it is a variant of."""
         found = family_of(self.name)
         assert found is not None  # `find` made sure
         return found
@@ -34,14 +34,14 @@ class OwnBackbone(PublishedBackbone):
         return maps(self.name)
 
     def tags(self) -> tuple[str, ...]:
-        """Implement `Backbone.tags`: the authors' release, else what timm has."""
+        """Return the tag of the authors' release, else timm's tags; see `Backbone.tags`."""
         release = self.family.release
         if release is not None:
             return (release.tag,) if self.name in release.urls else ()
         return tuple(in_timm.published(self._name_in_timm))
 
     def trained_with(self, tag: str | None) -> Normalisation:
-        """Implement `PublishedBackbone.trained_with`: all of them with ImageNet's."""
+        """Return ImageNet's values, with which all variants were trained."""
         return IMAGENET
 
     def features(self, strides: Strides, channels: int, source: str | None) -> Features:
@@ -61,19 +61,19 @@ class OwnBackbone(PublishedBackbone):
         full, url = f"{self.name}.{tag}", release.urls[self.name]
         path, found = fetch.from_url(full, url, url.rpartition("/")[2])
         try:
-            return self._weights(state_dict(found), channels, url)
+            return self._checked_weights(state_dict(found), channels, url)
         except Unusable as error:
             raise fetch.discarded(full, path, url, error.reason) from None
 
     def from_file(self, path: Path, channels: int) -> Weights:
         """Implement `PublishedBackbone.from_file`."""
-        return self._weights(state_dict(contents(path)), channels, str(path))
+        return self._checked_weights(state_dict(contents(path)), channels, str(path))
 
     @property
     def _name_in_timm(self) -> str:
         return self.family.same_in_timm.get(self.name, self.name)
 
-    def _weights(self, state: State, channels: int, origin: str) -> Weights:
+    def _checked_weights(self, state: State, channels: int, origin: str) -> Weights:
         family = self.family
         if family.merged & state.keys():
             raise Unusable(
@@ -101,7 +101,7 @@ class OwnFeatures(Features):
 
     Args:
         name: the variant's.
-        strides: the maps wanted, or "last" for the last one, whatever its stride.
+        strides: the maps wanted, or "last" for the last one, of any stride.
         channels: channels of the image.
 
     Attributes:
@@ -127,7 +127,7 @@ class OwnFeatures(Features):
                     f"{name} has no map at stride {missing[0]}, which this base needs: {reason}; "
                     f"{'choose another backbone or base' if real else 'it serves classification (-cls) alone'}"
                 )
-            # The last map of each stride: the one that has seen most.
+            # The last map of each stride is the deepest.
             self.taps = [len(found) - 1 - have[::-1].index(stride) for stride in strides]
         self.strides = tuple(found[i].stride or 0 for i in self.taps)
         self.channels = tuple(found[i].channels for i in self.taps)
@@ -145,7 +145,7 @@ class OwnFeatures(Features):
 
 @functools.cache
 def maps(name: str) -> tuple[Map, ...]:
-    """Return stride and channels of every map of a variant, found on the meta device.
+    """Find stride and channels of every map of a variant, on the meta device.
 
     Raises:
         ValueError: there is no such variant.
@@ -161,5 +161,5 @@ def maps(name: str) -> tuple[Map, ...]:
 
 
 def find(name: str) -> OwnBackbone | None:
-    """Return the variant of that name; None if no family has one."""
+    """Find the variant of that name; None if no family has one."""
     return OwnBackbone(name) if family_of(name) is not None else None

@@ -1,4 +1,4 @@
-"""The contract of a backbone, whatever its kind."""
+"""The interface that every kind of backbone has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 from ..detectors import Detector, Row
 from ..weights.loaded import Normalisation
 
-Strides = Sequence[int] | Literal["last"]  # "last": the last map alone, whatever its stride, for a classifier
+Strides = Sequence[int] | Literal["last"]  # "last": only the last map, of any stride, for a classifier
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Map:
     """A map that a backbone has.
 
     Attributes:
-        stride: pixels of the image to one of the map's; None where it does not divide the image, or its size is fixed.
+        stride: image pixels to one of the map's; None where it does not divide the image, or the map's size is fixed.
         channels: its channels.
     """
 
@@ -42,12 +42,12 @@ class Features(nn.Module):
     channels: tuple[int, ...]
 
     def entry(self, image: torch.Tensor) -> tuple[nn.Module, torch.Tensor]:
-        """Return the network that reads the image first, and the image as it reads it: resized, for instance."""
+        """Return the network that reads the image first, and the image as it gets it: resized, for instance."""
         return self, image
 
 
 class Backbone(Protocol):
-    """A backbone that can stand in a detector's name in place of the detector's own.
+    """A backbone that can take the place of a detector's own.
 
     Attributes:
         name: without a tag.
@@ -55,7 +55,7 @@ class Backbone(Protocol):
 
     @property
     def name(self) -> str:
-        """As a model's name has it."""
+        """The name in a model's name: starnet_s1."""
 
     def maps(self) -> tuple[Map, ...]:
         """Return stride and channels of each of its own maps, finest first, found on the meta device."""
@@ -67,8 +67,7 @@ class Backbone(Protocol):
         """Return mean and standard deviation, one a channel, of the images in 0..1 that the weights expect.
 
         Args:
-            source: a tag or a file's path, as `features` takes it; None for what it would be trained with from the
-                start.
+            source: a tag or a file's path, as `features` takes it; None for training from random weights.
             channels: of the image.
 
         Returns:
@@ -79,7 +78,7 @@ class Backbone(Protocol):
         """
 
     def source(self, tag: str, weights: str | Path | None) -> str | None:
-        """Check what weights are asked for, and say it as rows and `features` take it: a tag, a path, or None.
+        """Check which weights are asked for; return a tag, a path or None, as rows and `features` take it.
 
         Args:
             tag: from the model's name, or an empty string.
@@ -105,7 +104,7 @@ class Backbone(Protocol):
         """
 
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
-        """Return the rows that take the place of the detector's own, up to its last stage.
+        """Return the rows that replace the detector's own, up to its last stage.
 
         Raises:
             ValueError: they do not fit the detector; the message says why.

@@ -1,4 +1,4 @@
-"""The common part of published networks, ours and timm's: weights to be loaded, and a single row in a YAML."""
+"""The common part of published networks, ours and timm's: weights to load, and a single row in a YAML."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PublishedBackbone(abc.ABC):
 
     @abc.abstractmethod
     def trained_with(self, tag: str | None) -> Normalisation:
-        """Return mean and standard deviation of a tag's training images; None stands for the default tag."""
+        """Return mean and standard deviation of a tag's three-channel training images; None: the default tag."""
 
     @abc.abstractmethod
     def from_tag(self, tag: str, channels: int) -> Weights:
@@ -120,7 +120,7 @@ class PublishedBackbone(abc.ABC):
             raise ValueError(f"{self.name}: {path} {error.reason}; {way_out}") from None
 
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
-        """Implement `Backbone.rows`: the network in row 0, a `FeatureMap` where each map leaves."""
+        """Return the network as row 0, and a `FeatureMap` row where each map leaves; see `Backbone.rows`."""
         strides: Strides = "last" if detector.classifies else tuple(detector.taps)
         first = rows.whole(self.name, _channels(self, strides), strides, source)
         return rows.around(first, detector)
@@ -141,7 +141,7 @@ class PublishedBackbone(abc.ABC):
 
 
 def is_path(source: str | Path) -> bool:
-    """Tell whether a source of weights is a file's path, not a tag."""
+    """Tell whether a source of weights is a file's path; any other is a tag."""
     if isinstance(source, Path):
         return True
     return Path(source).suffix in SUFFIXES or source.startswith("~") or "/" in source or os.sep in source

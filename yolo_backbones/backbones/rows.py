@@ -1,4 +1,4 @@
-"""The layout of the rows that a whole network takes in a model's YAML: written and read here alone.
+"""The layout of the rows that a whole network takes in a model's YAML: only this file writes and reads it.
 
     - [-1, 1, Network, [starnet_s1, [48, 96, 192], {strides: [8, 16, 32], weights: in1k}]]  # the image in, maps out
     - [0, 1, FeatureMap, [1, 96]]                                                           # one of the maps
@@ -17,7 +17,7 @@ from ..detectors import Detector, Row
 
 NETWORK, FEATURE_MAP, IDENTITY = "Network", "FeatureMap", "nn.Identity"
 
-_STRIDED = {"Conv", "SCDown", "ADown"}  # what a detector has behind its backbone to make further maps
+_STRIDED_LAYERS = {"Conv", "SCDown", "ADown"}  # layers behind a detector's backbone that make further maps
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Whole:
 
 @dataclass(frozen=True)
 class Chained:
-    """A row that holds rows of blocks: [repeats, block, args] each, nothing of it scaled.
+    """A row that holds rows of blocks: [repeats, block, args] each, used as they are.
 
     Attributes:
         rows: one behind the other.
-        taps: those whose maps are handed on, rising.
+        taps: those whose maps are returned, in rising order.
     """
 
     rows: Sequence[Sequence[Any]]
@@ -50,7 +50,7 @@ class Chained:
 
 
 def identity() -> Row:
-    """Return a row that keeps the numbers of those behind it."""
+    """Return a row that only keeps the numbers of the rows behind it."""
     return [-1, 1, IDENTITY, []]
 
 
@@ -92,7 +92,7 @@ def read(name: Any, c2: Any, options: Any) -> Whole | Chained:
     """Read the arguments of a `Network` row.
 
     Raises:
-        ValueError: they cannot be; the message names the argument, its value and the rule.
+        ValueError: they are invalid; the message names the argument, its value and the rule.
     """
     if not isinstance(name, str):
         raise ValueError(f"Network: name={name!r} has to be a network's name, such as starnet_s1 or resnet18")
@@ -118,19 +118,19 @@ def read(name: Any, c2: Any, options: Any) -> Whole | Chained:
 
 
 def forget_weights(config: Mapping[str, Any]) -> None:
-    """Take the request for weights out of a config: what is built from it next has its own."""
-    for row in _networks(config):
+    """Remove the request for weights from a config: what is built from it next has its own."""
+    for row in _network_rows(config):
         row[3][-1].pop("weights", None)
 
 
-def _networks(config: Mapping[str, Any]) -> Iterator[Row]:
+def _network_rows(config: Mapping[str, Any]) -> Iterator[Row]:
     return (row for row in config.get("backbone", []) if row[2] == NETWORK)
 
 
 def strides(config: Mapping[str, Any]) -> list[int | None] | None:
     """Return the stride of each backbone row's output, None for a row that gives none or several.
 
-    None in all for a config without a whole network.
+    Return just None for a config without a whole network.
     """
     rows = config["backbone"]
     if rows[0][2] != NETWORK:
@@ -139,7 +139,7 @@ def strides(config: Mapping[str, Any]) -> list[int | None] | None:
     wanted = options.get("strides", [2 ** (5 - i) for i in reversed(range(len(c2)))])
     found = [wanted[row[3][0]] if row[2] == FEATURE_MAP and wanted != "last" else None for row in rows]
     end = max(i for i, row in enumerate(rows) if row[2] == FEATURE_MAP)
-    strided = [i for i in range(end + 1, len(rows)) if rows[i][2] in _STRIDED]
+    strided = [i for i in range(end + 1, len(rows)) if rows[i][2] in _STRIDED_LAYERS]
     for i in range(end + 1, len(rows)):
         found[i] = None if found[end] is None else found[end] * 2 ** sum(j <= i for j in strided)
     return found

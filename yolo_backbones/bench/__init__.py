@@ -1,7 +1,7 @@
-"""Compares models: latency, memory, parameters, and accuracy where there is a checkpoint.
+"""Comparison of models: latency, memory, parameters, and accuracy where there is a checkpoint.
 
-Every model is timed in a process of its own, so that one that crashes takes no other along; and every backend, since
-the idle threads of one disturb another. `measure` does all of it, and `yolo-backbones bench` is the same as a command.
+Every model is timed in a process of its own, so that a crash ends no other model; and every backend too, since the idle
+threads of one slow another. `measure` does all of it; `yolo-backbones bench` is the same as a command.
 """
 
 from .results import Row

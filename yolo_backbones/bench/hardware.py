@@ -20,7 +20,7 @@ def processor() -> str:
 
 
 def describe() -> dict[str, str]:
-    """Return the processor, the system, and the versions of what is installed."""
+    """Return the processor, the system, and the versions of the installed packages."""
     versions = {"python": platform.python_version(), "yolo-backbones": __version__}
     for package in _PACKAGES:
         try:

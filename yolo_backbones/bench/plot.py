@@ -1,4 +1,4 @@
-"""The scatter plot: what a model's latency buys, with the Pareto front."""
+"""Scatter plot of latency against accuracy or size, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Point:
 
     Attributes:
         name: its label.
-        x: latency; `low` and `high` are its quartiles.
+        x: latency in ms; `low` and `high` are its quartiles.
         y: mAP50-95, or millions of parameters.
     """
 
@@ -41,11 +41,11 @@ class Point:
 
 
 def pareto_front(points: Sequence[tuple[float, float]], highest: bool) -> list[int]:
-    """Return the indices of the points that no other beats, by the first coordinate.
+    """Return the indices of the points that no other beats, sorted by the first coordinate.
 
     Args:
-        points: the first coordinate is better the lower it is.
-        highest: whether the second is better the higher it is.
+        points: pairs of coordinates; a lower first one is better.
+        highest: True if a higher second coordinate is better.
     """
     sign = -1 if highest else 1
     front: list[int] = []
@@ -74,7 +74,7 @@ def scatter(rows: Sequence[Row], file: Path) -> None:
         axes.set_xlabel("latency (ms), bars from quartile to quartile")
     every_axes[0].set_ylabel("mAP50-95" if by_map else "parameters (M)")
     canvas.draw()
-    figure.set_layout_engine("none")  # the room for labels is known now, and must stay as it is
+    figure.set_layout_engine("none")  # keeps the axes where they are while labels are placed
     for axes, points in zip(every_axes, panels.values()):
         _label(axes, canvas, points)
     canvas.print_figure(file)
@@ -85,7 +85,7 @@ def _point(row: Row, by_map: bool) -> Point | None:
     if y is None or row.median_ms is None or row.quartile1_ms is None or row.quartile3_ms is None:
         return None
     path = Path(row.model)
-    # Every training's checkpoint is called best.pt; its folder is not.
+    # Every training's checkpoint is called best.pt, so its folder gives the name.
     name = path.parents[1].name if path.parent.name == "weights" else path.stem
     return Point(name, row.median_ms, y if by_map else y / 1e6, row.quartile1_ms, row.quartile3_ms)
 
@@ -102,7 +102,7 @@ def _draw(axes: Axes, points: Sequence[Point], by_map: bool) -> None:
 
 
 def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None:
-    """Write each name at the nearest place that no point, no other name and not the legend has taken."""
+    """Write each name at the nearest place that is free of points, other names and the legend."""
     taken = [_bar(axes, point) for point in points]
     legend = axes.get_legend()
     taken += [legend.get_window_extent()] if legend else []
@@ -119,9 +119,9 @@ def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None
             arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkB": 4},
         )
         label.update_positions(canvas.get_renderer())
-        start = Text.get_window_extent(label, canvas.get_renderer())  # an annotation's own holds the arrow too
+        start = Text.get_window_extent(label, canvas.get_renderer())  # an annotation's own extent includes the arrow
         for distance, angle in itertools.product(_DISTANCES, _DIRECTIONS):
-            # From the label's edge, not from its middle, so that long names come as near as short ones.
+            # Measured from the label's edge, so that long names come as near as short ones.
             across = math.cos(angle) * (distance + start.width / 2)
             up = math.sin(angle) * (distance + start.height / 2)
             box = start.translated(across, up)

@@ -1,4 +1,4 @@
-"""A process that works for the benchmark, and may die without harm to it."""
+"""Worker processes of the benchmark, which goes on if one dies."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
-# Threads that wait for the next operation spin, as by default, or each would have to be woken. But not for longer than
-# that, since other models are timed on the same cores: half a millisecond or so, one with Intel's OpenMP.
-# Ultralytics would set OMP_NUM_THREADS to 1.
-_QUIET = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+# Threads that wait for the next operation spin, as by default, since waking each takes longer. They stop after about
+# half a millisecond (one with Intel's OpenMP), since other models are timed on the same cores.
+_SPINNING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 _LONGEST_REASON = 500
 
 
 class WorkerError(Exception):
-    """The worker failed or died, and has ended; the message is the reason."""
+    """Failure or death of a worker, which has ended; the message is the reason."""
 
 
 class Worker:
-    """A process that is asked and answers, by a line of JSON each.
+    """A process that answers requests; each request and each answer is a line of JSON.
 
     Args:
-        role: the module of `yolo_backbones.bench.worker` that the process runs.
-        threads: for its arithmetic.
-        limit: seconds that an answer may take; None for as long as it likes.
+        role: module of `yolo_backbones.bench.worker` that the process runs.
+        threads: number of threads for its arithmetic.
+        limit: seconds that an answer may take; None for no limit.
     """
 
     def __init__(self, role: str, threads: int, limit: float | None = None) -> None:
@@ -44,15 +43,15 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             encoding="utf-8",
-            env={**os.environ, **_QUIET, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, **_SPINNING, "OMP_NUM_THREADS": str(threads)},  # Ultralytics would set it to 1
             start_new_session=True,  # Ctrl-C is for the parent, which then ends the workers
         )
 
     def ask(self, action: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Have the worker do something, and wait for its answer.
+        """Send the worker a request, and return its answer.
 
         Raises:
-            WorkerError: there is none, since it failed, died or took too long.
+            WorkerError: the worker failed, died or took too long.
         """
         assert self._process.stdin is not None and self._process.stdout is not None
         with self._time_limit():
@@ -63,33 +62,33 @@ class Worker:
             except BrokenPipeError:
                 line = ""
         if not line:
-            reason = self._last_words()
+            reason = self._failure_reason()
             self.close()
             raise WorkerError(reason)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             self.close()
-            raise WorkerError(_short(answer["error"]))
+            raise WorkerError(_shorten(answer["error"]))
         return answer
 
     @contextlib.contextmanager
     def _time_limit(self) -> Iterator[None]:
-        """End the process if it is still at it when its time is up, so that no one waits for it for ever."""
+        """End the process if it has not answered within the limit."""
         if self._limit is None:
             yield
             return
-        timer = threading.Timer(self._limit, self._give_up)  # a pipe has no time limit of its own, on Windows above all
+        timer = threading.Timer(self._limit, self._kill_overdue)  # reading a pipe has no time limit on Windows
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
 
-    def _give_up(self) -> None:
+    def _kill_overdue(self) -> None:
         self._overdue = True
         self._process.kill()
 
-    def _last_words(self) -> str:
+    def _failure_reason(self) -> str:
         code = self._process.wait()
         if self._overdue:
             return f"no answer within {self._limit:g} s; --time-limit gives it longer"
@@ -98,10 +97,10 @@ class Worker:
         how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended by itself with exit code {code}"
         self._log.seek(0)
         said = [line for line in self._log if line.strip()]
-        return _short(f"{how}: {said[-1]}" if said else how)
+        return _shorten(f"{how}: {said[-1]}" if said else how)
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process at once."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
@@ -118,6 +117,6 @@ class Worker:
         self.close()
 
 
-def _short(reason: str) -> str:
+def _shorten(reason: str) -> str:
     reason = " ".join(reason.split())
     return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 3]}..."

@@ -1,4 +1,4 @@
-"""Models in turn: a forward each a round, in an order drawn anew, so that whatever slows the machine slows all."""
+"""Timing of models in turn: each runs once a round, in random order, so that a slow machine slows all alike."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from .process import Worker, WorkerError
 from .settings import Settings
 
-# Of each worker's arguments to `load`, beside the model, those that it takes from the settings.
+# Settings that each worker's `load` takes, beside the model.
 _ARGUMENTS = {
     "torch": ("imgsz", "batch", "device", "threads", "warmup", "before_fuse"),
     "onnx": ("device", "threads", "warmup"),
     "openvino": ("threads", "warmup"),
 }
-_RESERVE = 2  # a next model may take so many times what the largest so far does
+_MEMORY_FACTOR = 2  # room that the next model needs, in multiples of the largest one so far
 
 
 @dataclass
@@ -25,9 +25,9 @@ class Lane:
 
     Attributes:
         model: its name.
-        facts: what the worker said after loading.
-        seconds: by form (`fused`, `unfused`), one for each round.
-        error: why it is out of the race.
+        facts: the worker's answer after loading.
+        seconds: time of each round, by form (`fused`, `unfused`).
+        error: reason why it left the race; "" if it did not.
     """
 
     model: str
@@ -44,14 +44,15 @@ def race(
     advance: Callable[[str], None],
     limit: float | None = None,
 ) -> None:
-    """Time models on one backend, as many at once as there is memory for.
+    """Time models on one backend, as many at once as memory allows.
 
     Args:
-        sources: by the model's name, what the backend loads. The first is the reference, and runs in every group.
-        backend: of all of them.
-        settings: of all of them.
-        record: is given a group's lanes, the reference's first; also when the race is interrupted.
-        advance: is told of each model that was loaded and each round of a group.
+        sources: name or file that the backend loads, by the model's name. The first model is the reference, and runs in
+            every group.
+        backend: backend of all models.
+        settings: settings of all models.
+        record: receives a group's lanes, the reference's first; also when the race is interrupted.
+        advance: receives a line about each model that was loaded and each round of a group.
         limit: seconds that loading, or a turn, may take.
     """
     reference, *waiting = sources
@@ -72,7 +73,7 @@ def race(
 
 
 class _Group:
-    """The models whose workers are alive at once."""
+    """The models whose workers run at the same time."""
 
     def __init__(self, backend: str, settings: Settings, limit: float | None) -> None:
         self.lanes: list[Lane] = []
@@ -90,7 +91,7 @@ class _Group:
             worker.close()
 
     def load(self, model: str, source: str) -> None:
-        """Start a worker, and has it load the model."""
+        """Start a worker and have it load the model."""
         lane = Lane(model)
         self.lanes.append(lane)
         self.running[model] = Worker(self._backend, self._settings.threads, self._limit)
@@ -102,10 +103,10 @@ class _Group:
     def has_room(self) -> bool:
         """Tell whether another model is likely to fit into memory beside these."""
         known = [lane.facts for lane in self.lanes if lane.facts and lane.facts["available"] is not None]
-        return not known or known[-1]["available"] > _RESERVE * max(facts["held"] for facts in known)
+        return not known or known[-1]["available"] > _MEMORY_FACTOR * max(facts["held"] for facts in known)
 
     def take_turns(self, advance: Callable[[str], None]) -> None:
-        """Return all rounds."""
+        """Run all rounds."""
         order = random.Random(0)
         for number in range(1, self._settings.repeats + 1):
             turns = [(lane, form) for lane in self.lanes for form in lane.seconds]
@@ -117,7 +118,7 @@ class _Group:
             advance(f"{self._backend}: round {number} of {self._settings.repeats}")
 
     def _ask(self, lane: Lane, action: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the answer; nothing if the worker failed, which takes the model out of the race."""
+        """Return the worker's answer; {} if it failed, which takes the model out of the race."""
         try:
             return self.running[lane.model].ask(action, arguments)
         except WorkerError as error:

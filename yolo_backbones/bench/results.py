@@ -25,21 +25,21 @@ class Row:
     """One model on one backend. None and "" stand for what was not measured.
 
     Attributes:
-        model: as it was asked for.
+        model: its name, as it was given.
         backend: `torch`, `onnx` or `openvino`.
         hardware: the processor or GPU.
-        parameters: of the fused model.
-        gflops: of one image, of the fused model.
-        before_fuse_ms: median of the model as it is trained.
-        median_ms: of one forward of the fused model; so are the quartiles and the fastest.
-        rounds: how many forwards these come from.
-        ratio: median over the rounds of this model's time to the reference's; its quartiles.
+        parameters: number of parameters of the fused model.
+        gflops: GFLOPs of the fused model for one image.
+        before_fuse_ms: median time of the model before `fuse()`.
+        median_ms: median time of one forward of the fused model; likewise the quartiles and the fastest.
+        rounds: number of forwards that these come from.
+        ratio: median over the rounds of this model's time divided by the reference's; then its quartiles.
         reference_ms: the reference's median in the same rounds.
-        memory_mb: on the CPU, resident memory of the process at most while it ran, less what it held before it loaded
-            the model; on a GPU, what torch allocated at most.
-        map50_95: of the fused model, on `data`.
-        fingerprint: of the model's file, to see whether it is still the same.
-        error: why something is missing.
+        memory_mb: on the CPU, the process's highest resident memory while it ran, less what it held before it loaded
+            the model; on a GPU, the most that torch allocated.
+        map50_95: accuracy of the fused model on `data`.
+        fingerprint: hash of the model's file, which shows a change.
+        error: reason why something is missing.
     """
 
     model: str
@@ -77,11 +77,11 @@ def summarise(lane: Lane, reference: Lane, backend: str) -> Row:
     row.fastest_ms, row.rounds = _ms(min(times)), len(times)
     if lane.seconds.get("unfused"):
         row.before_fuse_ms = _ms(statistics.median(lane.seconds["unfused"]))
-    beside = list(zip(times, reference.seconds.get("fused", [])))
-    if beside:
-        ratios = _quartiles([time / other for time, other in beside])
+    pairs = list(zip(times, reference.seconds.get("fused", [])))
+    if pairs:
+        ratios = _quartiles([time / other for time, other in pairs])
         row.ratio_quartile1, row.ratio, row.ratio_quartile3 = (round(value, 3) for value in ratios)
-        row.reference_ms = _ms(statistics.median(other for _, other in beside))
+        row.reference_ms = _ms(statistics.median(other for _, other in pairs))
     return row
 
 
@@ -94,13 +94,13 @@ def _ms(seconds: float) -> float:
 
 
 def fingerprint(model: str) -> str:
-    """Return the hash of the file behind a model's name; empty where Ultralytics has it, or where it is composed."""
+    """Return the hash of the file of a model's name; "" for Ultralytics' own and for composed models."""
     file = Path(model) if os.path.isfile(model) else configs.find_model(Path(model))
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else ""
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Return the text of a CSV file."""
+    """Return the rows as the text of a CSV file."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [column.name for column in dataclasses.fields(Row)], lineterminator="\n")
     writer.writeheader()
@@ -109,16 +109,16 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 class Results:
-    """The rows of one folder, whose settings, hardware and reference are the same.
+    """The rows of one folder, all with the same settings, hardware and reference.
 
     Args:
-        folder: holds, or is to hold, `bench.json` and `bench.csv`.
-        settings: of the run that is to be.
-        reference: the model that ratios are to.
-        fresh: drops what the folder holds.
+        folder: folder of `bench.json` and `bench.csv`; it is made where there is none.
+        settings: settings of the coming run.
+        reference: model that times are divided by.
+        fresh: True discards the rows in the folder.
 
     Raises:
-        ValueError: what the folder holds cannot be compared with that run.
+        ValueError: the rows in the folder cannot be compared with that run.
     """
 
     def __init__(self, folder: Path, settings: Settings, reference: str, fresh: bool = False) -> None:
@@ -137,7 +137,7 @@ class Results:
 
     @property
     def json(self) -> Path:
-        """The file that is read again."""
+        """File that a later run reads."""
         return self.folder / "bench.json"
 
     def _read(self) -> None:
@@ -145,7 +145,7 @@ class Results:
             found = json.loads(self.json.read_text(encoding="utf-8"))
             rows = [Row(**row) for row in found["rows"]]
             if not any(row.rounds for row in rows):
-                return  # failures alone: nothing that other conditions could be mixed with
+                return  # failures alone: no figures to mix with those of other conditions
             self.rows = rows
             for title, now in self._conditions.items():
                 then = found[title]
@@ -158,18 +158,18 @@ class Results:
             ) from None
 
     def find(self, model: str, backend: str) -> Row | None:
-        """Return the row of that model, as its file now is."""
+        """Return the row of that model and backend, if the model's file has not changed."""
         now = fingerprint(model)
         rows = (row for row in self.rows if (row.model, row.backend, row.fingerprint) == (model, backend, now))
         return next(rows, None)
 
     def timed(self, model: str) -> list[Row]:
-        """Return the rows of that model, as its file now is, that have a latency."""
+        """Return the rows of that model that have a latency, if its file has not changed."""
         now = fingerprint(model)
         return [row for row in self.rows if (row.model, row.fingerprint) == (model, now) and row.rounds]
 
     def missing(self, models: Sequence[str], backend: str) -> list[str]:
-        """Return the models that are still to be timed; all of them where the reference is."""
+        """Return the models that are still to be timed; all of them if the reference is one of these."""
         missing = [model for model in models if not self._complete(self.find(model, backend))]
         return list(models) if self._reference in missing else missing
 
@@ -177,7 +177,7 @@ class Results:
         return row is not None and row.rounds >= self._settings.repeats and row.ratio is not None
 
     def add(self, row: Row) -> None:
-        """Keep a row and write the files; a complete one of the same model stays as it is."""
+        """Keep a row and write the files; a complete row of the same model is not replaced."""
         old = self.find(row.model, row.backend)
         if not self._complete(old):
             if old is not None:
@@ -187,7 +187,7 @@ class Results:
         self.write()
 
     def write(self) -> None:
-        """Write both files, each at one go: what is read is never half a file."""
+        """Write both files, each in one step, so that nobody reads half a file."""
         rows = [dataclasses.asdict(row) for row in self.rows]
         written = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         self._replace(self.json, json.dumps({"date": written, **self._conditions, "rows": rows}, indent=1) + "\n")

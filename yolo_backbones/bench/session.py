@@ -29,20 +29,20 @@ def measure(
 ) -> list[Row]:
     """Time models against the first of them, and write `bench.json`, `bench.csv` and `bench.png`.
 
-    What the folder holds already is not measured again, but for the reference, which runs along with what is new. An
-    interrupt leaves the files as far as they got.
+    Models with a row in the folder are not measured again, except for the reference, which runs beside the new ones. An
+    interrupt leaves the files with the rows that were measured until then.
 
     Args:
         models: names and files of configs and checkpoints, as `YOLO()` takes them.
         backends: some of `BACKENDS`.
-        settings: of all models.
-        folder: for the files.
-        data: a data set on which checkpoints are validated.
-        fresh: drops what the folder holds.
-        limit: seconds that loading a model, its export, or one of its turns may take; else it loses its row.
+        settings: settings of all models.
+        folder: folder for the files.
+        data: data set on which checkpoints are validated; "" for none.
+        fresh: True discards the rows in the folder.
+        limit: seconds that loading a model, its export, or one of its turns may take; one that takes longer fails.
 
     Returns:
-        A row for each model and backend, in their order; one that failed says why.
+        A row for each model and backend, in their order; a failed one has the reason.
 
     Raises:
         ImportError: a package that a backend needs is missing.
@@ -82,7 +82,7 @@ def _plot(results: Results) -> None:
 def _progress() -> Iterator[Progress]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # Drawn between forwards, not by a thread, which would take time from them.
+    # Drawn between forwards: a thread would take time from them.
     with Progress(
         *columns, console=console, auto_refresh=False, transient=True, disable=not console.is_terminal
     ) as progress:
@@ -90,7 +90,7 @@ def _progress() -> Iterator[Progress]:
 
 
 class _Session:
-    """One run; failures of single models become rows."""
+    """One run, in which failures of single models become rows."""
 
     def __init__(self, results: Results, settings: Settings, progress: Progress, limit: float | None) -> None:
         self._results = results
@@ -98,10 +98,10 @@ class _Session:
         self._progress = progress
         self._limit = limit
         self._task = progress.add_task("", total=1)
-        self._exported: dict[str, dict[str, Any]] = {}  # what is known of the models that were exported
+        self._exported: dict[str, dict[str, Any]] = {}  # facts of each exported model, or its error
 
     def time(self, models: Sequence[str], backends: Sequence[str], exports: Path) -> None:
-        """Race what is missing, and the reference with it, one backend after the other."""
+        """Time the models without a row beside the reference, one backend after the other."""
         reference = models[0]
         racing = {}
         for backend in backends:
@@ -117,13 +117,13 @@ class _Session:
             if backend != "torch":
                 sources = {name: str(files[name]) for name in names if name in files}
             lost = [Lane(name, error=self._exported[name]["error"]) for name in names if name not in sources]
-            self._add(lost, backend, reference)
+            self._add_rows(lost, backend, reference)
             if sources:
-                record = functools.partial(self._add, backend=backend, reference=reference)
+                record = functools.partial(self._add_rows, backend=backend, reference=reference)
                 race(sources, backend, self._settings, record, self._advance, self._limit)
 
     def _export(self, models: Sequence[str], folder: Path) -> dict[str, Path]:
-        """Return the ONNX files of those that could be exported, all by one process as long as it lives."""
+        """Export models to ONNX in one process, replaced if it dies; return the files by model, without failures."""
         files = {}
         worker = None
         try:
@@ -143,13 +143,13 @@ class _Session:
                 worker.close()
         return files
 
-    def _add(self, lanes: Sequence[Lane], backend: str, reference: str) -> None:
-        """Keep what is known of these lanes; an interrupted race may know nothing of some."""
-        beside = next((lane for lane in lanes if lane.model == reference), Lane(reference))
+    def _add_rows(self, lanes: Sequence[Lane], backend: str, reference: str) -> None:
+        """Add a row for each lane that has times or an error; after an interrupt, some have neither."""
+        reference_lane = next((lane for lane in lanes if lane.model == reference), Lane(reference))
         for lane in lanes:
             if lane.error or lane.seconds.get("fused"):
                 lane.facts = {**self._exported.get(lane.model, {}), **lane.facts}
-                self._results.add(summarise(lane, beside, backend))
+                self._results.add(summarise(lane, reference_lane, backend))
 
     def validate(self, models: Sequence[str], data: str) -> None:
         """Fill in the mAP of these checkpoints, each in a process of its own."""
@@ -159,12 +159,12 @@ class _Session:
             error = ""
             if known is None and rows:
                 self._advance(f"validation of {model}")
-                known, error = self._map(model, data)
+                known, error = self._validate_one(model, data)
             for row in rows:
                 row.map50_95, row.data, row.error = known, data, error
             self._results.write()
 
-    def _map(self, model: str, data: str) -> tuple[float | None, str]:
+    def _validate_one(self, model: str, data: str) -> tuple[float | None, str]:
         with Worker("network", self._settings.threads) as worker:
             chosen = {"imgsz": self._settings.imgsz, "device": self._settings.device}
             try:
@@ -174,5 +174,5 @@ class _Session:
 
     def _advance(self, doing: str) -> None:
         task = self._progress.tasks[self._task]
-        more = max(task.total or 0, task.completed + 2)  # a further group of a race was not foreseen
+        more = max(task.total or 0, task.completed + 2)  # further groups of a race are not in the total
         self._progress.update(self._task, total=more, advance=1, description=doing, refresh=True)

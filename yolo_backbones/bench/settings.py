@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-# What each backend needs beside the package's own dependencies. OpenVINO reads the ONNX file as well.
+# Packages that each backend needs, beside this package's dependencies. OpenVINO reads the ONNX file as well.
 BACKENDS: dict[str, tuple[str, ...]] = {
     "torch": (),
     "onnx": ("onnx", "onnxruntime"),
@@ -36,11 +36,11 @@ class Settings:
         imgsz: height and width of the image, in pixels.
         batch: images in one forward.
         device: `cpu`, or the number of a GPU.
-        threads: of each backend, on the CPU.
-        repeats: forwards that count.
-        warmup: forwards before them, right after loading.
-        before_fuse: whether torch also runs the model as it is trained.
-        simplify: whether the ONNX graph goes through onnxslim, as `yolo export` has it.
+        threads: number of threads of each backend, on the CPU.
+        repeats: number of timed forwards.
+        warmup: number of forwards before them, right after loading.
+        before_fuse: True lets torch also run the model before `fuse()`.
+        simplify: True passes the ONNX graph through onnxslim, as `yolo export` does.
 
     Raises:
         ValueError: one of them is out of its range.
@@ -74,7 +74,7 @@ class Settings:
 
 
 def check(models: Sequence[str], backends: Sequence[str], settings: Settings) -> None:
-    """Find what would make every row fail, before anything runs.
+    """Check models, backends and settings for what would make every row fail.
 
     Raises:
         ImportError: a package that a backend needs is missing.

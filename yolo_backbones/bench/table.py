@@ -1,4 +1,4 @@
-"""The table on the screen."""
+"""Table of the rows on the screen."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return the rows that were measured; a column that none of them fills is left out."""
+    """Return a table of the measured rows, without the columns that none of them fills."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     measured = [row for row in rows if row.rounds]
     cells = {title: [cell(row) for row in measured] for title, cell in _COLUMNS.items()}

@@ -1,6 +1,6 @@
-"""The `yolo-backbones` command: which backbones there are, a config to go on from, and whether all is well.
+"""The `yolo-backbones` command: lists backbones, writes configs, compares models, checks the installation.
 
-A file a command. What answers at once is imported here; torch and Ultralytics are imported by the commands that need
+One file for each command. Only what imports fast is imported here; commands that need torch and Ultralytics import
 them.
 """
 
@@ -31,13 +31,13 @@ app.command()(doctor.doctor)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command, and say in one line what went wrong, if something does."""
+    """Run the command, and report a wrong argument in one line."""
     try:
         code = app(args, prog_name=PROGRAM, standalone_mode=False)
     except typer.Abort:
         fail("aborted")
     except Exception as error:
-        # What typer finds wrong with the arguments. The class is click's in some of its releases, its own in others.
+        # typer's complaint about the arguments. Its class is click's in some releases, typer's own in others.
         if not hasattr(error, "format_message"):
             raise
         message = error.format_message().replace("Value error, ", "").rstrip(".?")
@@ -50,7 +50,7 @@ def start(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
-    """Other backbones for Ultralytics YOLO."""
+    """Print the version, or the help where no command is given."""
     if version:
         print(f"{PROGRAM} {__version__}")
         raise typer.Exit()

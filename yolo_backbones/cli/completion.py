@@ -1,4 +1,4 @@
-"""Completions for a shell's tab key. Neither torch nor Ultralytics is imported."""
+"""Completion by a shell's tab key, without importing torch or Ultralytics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import catalogue, names
 
 
 def complete_backbone(incomplete: str) -> list[str]:
-    """Return the backbones that a shell may complete to; with their tags once the dot is typed."""
+    """List the backbones that start so; with their tags once the dot is typed."""
     known = (
         name for entry in catalogue.entries().values() for name in (entry.names if "." in incomplete else [entry.name])
     )
@@ -17,7 +17,7 @@ def complete_backbone(incomplete: str) -> list[str]:
 
 
 def complete_base(incomplete: str) -> list[str]:
-    """Return ultralytics' own configs, found without importing it; with the scale letters once the version is typed."""
+    """List Ultralytics' own configs that start so, without importing it; with scale letters."""
     spec = importlib.util.find_spec("ultralytics")
     folders = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
     found = set()

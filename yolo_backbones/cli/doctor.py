@@ -16,7 +16,7 @@ from .output import console
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False) -> None:
-    """Look whether the plugin works here, and say what to do if not."""
+    """Check whether the plugin works here, and say what to do if not."""
     from .. import doctor as examination
 
     waiting = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""Facts about a backbone, in words."""
+"""Facts of a backbone, in words."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def as_json_object(entry: Entry) -> dict[str, Any]:
 
 
 def millions(entry: Entry) -> str:
-    """Return its parameters: 2.68M."""
+    """Format its parameters: 2.68M."""
     if entry.parameters is None:
         return "scaled" if entry.scaled else ""
     return f"{entry.parameters / 1e6:.2f}M"
 
 
 def spaced(numbers: Sequence[int]) -> str:
-    """Return numbers with spaces between them."""
+    """Join numbers with spaces."""
     return " ".join(map(str, numbers))

@@ -59,7 +59,7 @@ def _facts(entry: Entry, tag: str) -> Iterator[tuple[str, str]]:
             yield f"yolov8{letter}-{entry.name}", f"{parameters:g}M parameters, {gflops:g} GFLOPs, the whole detector"
     if entry.reason:
         yield "only with -cls" if entry.classifies_only else "not usable", entry.reason
-    # The table has it as it is trained.
+    # The table's figures are those of training.
     merged = ", before fuse() merges its layers" if entry.merges else ""
     if entry.parameters is not None:
         yield "parameters", f"{millions(entry)}, without classifier{merged}"
@@ -92,14 +92,14 @@ def _facts(entry: Entry, tag: str) -> Iterator[tuple[str, str]]:
 
 
 def _licence(name: str) -> str:
-    """Return the licence of timm's weights under a tag; the table has that of the default ones."""
+    """Find the licence of timm's weights under a tag; the table has that of the default ones."""
     from timm.models import get_pretrained_cfg  # takes seconds
 
     return str(getattr(get_pretrained_cfg(name), "license", None) or "")
 
 
 def _commands(entry: Entry, tag: str) -> list[str]:
-    """Return how to use it, to be copied."""
+    """List commands that use it, to be copied."""
     if entry.reason and not entry.classifies_only:
         return []
     token = f"{entry.name}.{tag}" if tag else entry.name

@@ -22,7 +22,7 @@ from .output import PROGRAM, console, fail, told_in_one_line
 
 
 class Source(str, enum.Enum):
-    """Whose backbones to list."""
+    """Origin of the backbones to list."""
 
     OWN = "own"
     TIMM = "timm"
@@ -47,7 +47,7 @@ def list_backbones(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """List the backbones."""
-    most = _number(max_params) if max_params else None
+    most = _parse_number(max_params) if max_params else None
     with told_in_one_line():
         everything = catalogue.entries().values()
     found = [entry for entry in everything if _matches(entry, pattern)]
@@ -79,7 +79,7 @@ def _matches(entry: Entry, pattern: str) -> bool:
 
 def _print_list(entries: Sequence[Entry]) -> None:
     out = console()
-    # In the order in which they matter, as far as they fit: a name that is cut off cannot be copied.
+    # The most important first, and as many as fit: a name that is cut off cannot be copied.
     columns = {
         "name": [entry.name for entry in entries],
         "params": [millions(entry) for entry in entries],
@@ -98,7 +98,7 @@ def _print_list(entries: Sequence[Entry]) -> None:
     for title in shown:
         justify: JustifyMethod = "right" if title in {"params", "GFLOPs", "top-1"} else "left"
         table.add_column(title, justify=justify, no_wrap=True)
-    # One row of columns, not a row a backbone, which takes rich a second.
+    # One row that holds all lines: rich takes a second for one row a backbone.
     table.add_row(*(Text("\n".join(columns[title])) for title in shown))
     out.width = max(out.width, widths[shown[0]])
     out.print(table)
@@ -107,7 +107,7 @@ def _print_list(entries: Sequence[Entry]) -> None:
     notes = [f"{count}; parameters of the backbone, GFLOPs at 640 px, ImageNet top-1 of our own"]
     if left_out:
         notes.append(f"not shown for want of room: {', '.join(left_out)}; `{PROGRAM} info NAME` has them")
-    # Not on stdout, which may go into another program.
+    # On stderr, since stdout may go into another program.
     Console(stderr=True, highlight=False, soft_wrap=True).print("\n" + "\n".join(notes), style="dim")
 
 
@@ -125,8 +125,8 @@ def _note(entry: Entry) -> str:
     return "the detector's" if entry.scaled else entry.reason
 
 
-def _number(text: str) -> int:
-    """10M, 1.5m, 800k, 10_000_000 -> a number."""
+def _parse_number(text: str) -> int:
+    """Parse a number of parameters: 10M, 1.5m, 800k, 10_000_000."""
     match = re.fullmatch(r"([\d_]*\.?\d+)([kmb]?)", text.strip().lower())
     if match is None:
         raise typer.BadParameter(f"{text!r} is no number of parameters; write it as 10M or 10000000")

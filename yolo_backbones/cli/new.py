@@ -62,7 +62,7 @@ def new(
 
 
 def _check_file(file: Path, force: bool) -> None:
-    """End the command where a model's YAML cannot be written, or not be used."""
+    """End the command where a model's YAML cannot be written, or could not be used."""
     if os.path.isdir(file):  # Path.is_dir raises where a name is too long
         fail(f"{file} is a folder; name a file in it with -o")
     if file.suffix not in names.SUFFIXES:
@@ -83,7 +83,7 @@ def _header(config: dict[str, Any], base: str, backbone: str, name: str, weights
         f"yolo train model={name} data={_data(config['head'][-1][2])}",
     ]
     if config.get("scales"):
-        lines.append(_about_scale(name, config["scales"]))
+        lines.append(_scale_comment(name, config["scales"]))
     modules = {row[2] for row in config["backbone"]}
     if "Network" in modules:
         lines.append("Row 0 is the whole backbone; its maps leave at the FeatureMap rows, where the base's did.")
@@ -93,15 +93,15 @@ def _header(config: dict[str, Any], base: str, backbone: str, name: str, weights
 
 
 def _data(head: str) -> str:
-    """Return a small data set for what a head learns."""
+    """Choose a small data set for what a head learns."""
     if head == "Classify":
         return "mnist160"
     tasks = {"Semantic": "cityscapes8", "Segment": "coco8-seg", "Pose": "coco8-pose", "OBB": "dota8", "Depth": "depth8"}
     return next((f"{data}.yaml" for task, data in tasks.items() if task in head), "coco8.yaml")
 
 
-def _about_scale(name: str, scales: dict[str, Any]) -> str:
-    """Return which scale a file of that name has: its letter's or, without one, the first of scales."""
+def _scale_comment(name: str, scales: dict[str, Any]) -> str:
+    """Say which scale a file of that name has: its letter's or, without one, the first of scales."""
     meant = next(iter(scales))
     letter = names.scale(Path(name).stem)
     if not letter:

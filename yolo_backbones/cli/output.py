@@ -1,4 +1,4 @@
-"""The command's messages and tables."""
+"""Output of the command: errors in one line, and a console for tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 @contextlib.contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Turn what the user can put right into one line; anything else is a defect, and keeps its traceback."""
+    """Report in one line what the user can correct; any other error is a defect, and keeps its traceback."""
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
@@ -31,7 +31,7 @@ def told_in_one_line() -> Iterator[None]:
 
 
 def console() -> Console:
-    """Return a console for tables."""
-    # A pipe has no width: what reads it wants whole lines, unless the user says otherwise.
+    """Return a console for tables, as wide as the terminal."""
+    # A pipe has no width, and its reader wants whole lines, unless COLUMNS is set.
     unbounded = not sys.stdout.isatty() and not os.environ.get("COLUMNS")
     return Console(highlight=False, width=10_000 if unbounded else None)

@@ -1,4 +1,4 @@
-"""Looks whether the plugin works: in this Python, in a fresh one, in the `yolo` command; and if not, what to do."""
+"""Checks of the plugin in this Python, in a fresh one and in the `yolo` command, each with the way out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("ultralytics", "torch", "torchvision", "timm")
 
 
 def examine() -> list[Check]:
-    """Look at everything; takes as long as importing Ultralytics, some seconds."""
+    """Run all checks; this takes as long as importing Ultralytics, some seconds."""
     yolo = shutil.which("yolo")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as cleanup:
         # Both at once, while this process imports Ultralytics itself.

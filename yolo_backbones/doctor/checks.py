@@ -23,10 +23,10 @@ _SWITCH_ON = f"unset {environment.DISABLE}"
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One thing that was checked.
 
     Attributes:
-        name: what it is.
+        name: what was checked.
         value: what was found.
         advice: what to do about it, in one sentence; empty where all is right.
     """
@@ -37,19 +37,19 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """True if it is as it should be."""
+        """True if nothing has to be done."""
         return not self.advice
 
 
 def here() -> tuple[Answer, list[Check]]:
-    """Look at this process: the plugin, its steps, restricted loading, the user's own blocks."""
+    """Check this process: the plugin, its steps, restricted loading, the user's own blocks."""
     said = io.StringIO()
     found: dict[str, Any] = {}
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
             tasks = importlib.import_module("ultralytics.nn.tasks")
             found["active"] = hasattr(tasks.yaml_model_load, "_yolo_backbones")
-        except Exception as error:  # whatever it is, it is what the user came for
+        except Exception as error:  # any error here is what the user has to see
             tasks = None
             found["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
         active = bool(found.get("active"))
@@ -58,7 +58,7 @@ def here() -> tuple[Answer, list[Check]]:
 
 
 def python() -> Check:
-    """Return which Python runs."""
+    """Check the Python that runs: whether it reads start-up files."""
     advice = ""
     if sys.flags.no_site:
         advice = (
@@ -69,19 +69,19 @@ def python() -> Check:
 
 
 def package(name: str) -> Check:
-    """Tell whether a package is installed, and new enough."""
+    """Check that a package is installed, and new enough."""
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
         return Check(name, "not installed", f"install it: {sys.executable} -m pip install {name}")
-    floor = _floor(name)
-    if floor and _numbers(version) < _numbers(floor):
+    floor = _oldest_release(name)
+    if floor and _version_numbers(version) < _version_numbers(floor):
         return Check(name, version, f"{floor} or later is needed: {sys.executable} -m pip install '{name}>={floor}'")
     return Check(name, version)
 
 
-def _floor(name: str) -> str:
-    """Return the oldest release of a package that ours asks for, or an empty string."""
+def _oldest_release(name: str) -> str:
+    """Find the oldest release of a package that yolo-backbones accepts, or an empty string."""
     try:
         needed = metadata.requires("yolo-backbones") or []
     except metadata.PackageNotFoundError:
@@ -90,12 +90,12 @@ def _floor(name: str) -> str:
     return next((match[1] for match in found if match), "")
 
 
-def _numbers(version: str) -> list[int]:
+def _version_numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", re.split(r"[^\d.]", version)[0])]
 
 
 def switch() -> Check:
-    """Tell whether the plugin is switched off."""
+    """Check that the plugin is not switched off."""
     value = os.environ.get(environment.DISABLE)
     if not environment.disabled():
         return Check(environment.DISABLE, "not set" if value is None else f"{value!r}, which leaves it on")
@@ -103,7 +103,7 @@ def switch() -> Check:
 
 
 def start_up_files(fresh: Answer) -> Check:
-    """Tell whether Python's start-up reads our files."""
+    """Check that Python's start-up reads the package's files."""
     sites = [Path(folder) for folder in fresh.found.get("sites", [])]
     needed = [_PTH] if sys.version_info < (3, 15) else [_PTH, _START] if sys.version_info < (3, 18) else [_START]
     found = [folder / name for folder in sites for name in needed if (folder / name).is_file()]
@@ -121,7 +121,7 @@ def start_up_files(fresh: Answer) -> Check:
 
 
 def activity(name: str, answer: Answer, start_up: Check, started_plainly: bool = True) -> Check:
-    """Tell whether the plugin is active in a Python, and if not, why."""
+    """Check that the plugin is active in a Python; if not, say why."""
     if answer.active:
         return Check(name, "active" if started_plainly else "active, since yolo_backbones was imported")
     return Check(name, "not active", _remedy(answer, start_up))
@@ -138,7 +138,7 @@ def _remedy(answer: Answer, start_up: Check) -> str:
 
 
 def yolo_command(file: str | None, answer: Answer | None, fresh: Answer, start_up: Check) -> Check:
-    """Tell whether the plugin is active in the `yolo` command."""
+    """Check that the plugin is active in the `yolo` command."""
     name = "yolo command"
     beside = Path(sys.executable).with_name("yolo.exe" if os.name == "nt" else "yolo")
     own = f"put {beside.parent} first on PATH, as activating the environment does" if beside.is_file() else ""
@@ -161,7 +161,7 @@ def yolo_command(file: str | None, answer: Answer | None, fresh: Answer, start_u
 
 
 def seam_of(active: bool) -> Check:
-    """Tell whether every step of the seam could be taken in this Ultralytics."""
+    """Check that every step of the seam could be installed in this Ultralytics."""
     name = "changes to Ultralytics"
     if not active:
         return Check(name, "none, since the plugin is not active")
@@ -175,7 +175,7 @@ def seam_of(active: bool) -> Check:
 
 
 def restricted(tasks: Any) -> Check:
-    """Tell whether restricted loading is on, and takes our models."""
+    """Check whether restricted loading is on, and accepts this package's models."""
     name = f"restricted loading ({environment.SAFE_LOAD})"
     if tasks is None:
         return Check(name, "unknown, since Ultralytics cannot be imported")
@@ -189,12 +189,12 @@ def restricted(tasks: Any) -> Check:
             name, f"{value!r}, which has no effect", upgrade if works is None else f"set {environment.SAFE_LOAD}=1"
         )
     if not hasattr(tasks.torch_safe_load, "_yolo_backbones"):
-        return Check(name, "on, and refuses these models' checkpoints", "see to it that the plugin is active")
+        return Check(name, "on, and refuses these models' checkpoints", "make sure that the plugin is active")
     return Check(name, "on, and accepts these models' checkpoints")
 
 
 def user_blocks_of(importable: bool) -> Check:
-    """Tell whether the user's own blocks can be imported."""
+    """Check that the user's own blocks can be imported."""
     entries = environment.blocks()
     if not entries:
         return Check(environment.BLOCKS, "not set")

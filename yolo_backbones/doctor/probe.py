@@ -1,7 +1,7 @@
-"""Other Pythons, asked whether the plugin is active in them, by running them with a probe that reports and ends them.
+"""Probes of other Pythons: each runs a script that reports whether the plugin is active there, and ends the process.
 
-Into `yolo` the probe gets as a `sitecustomize` on PYTHONPATH: so the answer comes from the very Python that `yolo`
-starts, through whatever wrapper, and not from a guess at the script's first line.
+`yolo` gets the script as a `sitecustomize` on PYTHONPATH. So the answer comes from the Python that `yolo` really
+starts, through any wrapper, and not from a guess at the script's first line.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 _REPORT = "_YOLO_BACKBONES_REPORT"
-_PATIENCE = 180  # seconds; the first import of torch from a slow disk takes long
+_TIMEOUT = 180  # seconds; the first import of torch from a slow disk takes long
 
-# Runs in any Python, and must not import yolo_backbones: whether that came by itself is the question. Reported twice,
-# so that an import that takes the process down leaves at least which Python it was.
+# Runs in any Python. It must not import yolo_backbones, since it finds out whether start-up did. It reports twice, so
+# that an import that ends the process still leaves which Python it was.
 PROBE = """
 import json, os, site, sys
 found = {"executable": sys.executable, "prefix": sys.prefix, "path": sys.path, "sites": []}
@@ -85,14 +85,14 @@ class Probe:
             cleanup.callback(self.process.kill)
 
     def answer(self) -> Answer:
-        """Wait for the process, and give what it said."""
+        """Wait for the process, and return its answer."""
         said = b""
         if self.process is not None:
             try:
-                _, said = self.process.communicate(timeout=_PATIENCE)
+                _, said = self.process.communicate(timeout=_TIMEOUT)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.error = f"it took more than {_PATIENCE} seconds"
+                self.error = f"it took more than {_TIMEOUT} seconds"
         try:
             found = json.loads(self.report.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -103,5 +103,5 @@ class Probe:
 
 
 def told(text: str) -> str:
-    """Return what the plugin said when it failed to start."""
+    """Find the line in which the plugin said why it failed to start."""
     return next((line for line in text.splitlines() if line.startswith("yolo_backbones: ")), "")

@@ -12,15 +12,15 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Variant:
-    """A published network of a family: how it is assembled, and what its authors report.
+    """A published network of a family: its class and arguments, and its authors' figures.
 
     Attributes:
-        network: the class that assembles it, see `PublishedNetwork`.
-        config: that class's arguments.
-        parameters: of the 1000-class network, in training form.
+        network: class that builds it, see `PublishedNetwork`.
+        config: arguments of that class.
+        parameters: number of parameters of the 1000-class network, before merging.
         gmacs: multiply-accumulates at 224 px, in units of 1e9; of the merged network where there is one.
         top1: ImageNet-1k top-1 accuracy in percent; None where none is published.
-        merged: parameters after merging, where merging removes any beyond BatchNorm.
+        merged: number of parameters after merging; None where merging removes only BatchNorm.
     """
 
     network: Callable[..., nn.Module]
@@ -31,18 +31,18 @@ class Variant:
     merged: int | None = None
 
     def build(self, **overrides: Any) -> Any:
-        """Assemble the network, randomly initialised."""
+        """Build the network, randomly initialised."""
         return self.network(**{**self.config, **overrides})
 
 
 class PublishedNetwork(Protocol):
-    """Methods of a variant's network, beside those of an nn.Module that classifies."""
+    """Methods of a variant's network, in addition to those of an nn.Module that classifies."""
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Compute the maps of all stages, finest first: (B, channels, H, W) -> (B, c, H / stride, W / stride) each."""
 
     def drop_classifier(self) -> None:
-        """Remove what stands behind the last map."""
+        """Remove the layers after the last map."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Release:
     """The authors' weights, for networks that timm does not have.
 
     Attributes:
-        page: the address a person reads.
-        urls: the file's address, by the variant's name. The file in the cache gets the last part of it as its name.
-        tag: what a model's name calls these weights.
-        licence: of the weights, as their authors name it.
+        page: address of the page that describes them.
+        urls: address of each file, by the variant's name. Its last part is the file's name in the cache.
+        tag: name of these weights in a model's name.
+        licence: licence of the weights, as their authors name it.
     """
 
     page: str
@@ -64,13 +64,13 @@ class Release:
 
 @dataclass(frozen=True)
 class Oracle:
-    """Outputs of the authors' own code, for the tests: how a family that timm does not have is held to its paper.
+    """Outputs of the authors' own code. The tests compare a family with them if timm does not have it.
 
     Attributes:
-        file: an archive of arrays in the folder `oracles` of the tests' data: the parameters as `state/{their name}`,
+        file: archive of arrays in the folder `oracles` of the tests' data: the parameters as `state/{their name}`,
             an `input`, and the maps.
-        network: builds the network that gave them.
-        features: the maps' names, with `{}` for their number, from the first number that is there.
+        network: function that builds the network of these outputs.
+        features: names of the maps, with `{}` for their number. The first number is the lowest in the archive.
     """
 
     file: str
@@ -79,48 +79,48 @@ class Oracle:
 
 
 class TrainingHook(Protocol):
-    """Actions of a family in the course of a training, in each process of it.
+    """Actions of a family during training, in each process.
 
     Every method gets the YAML that the model was built from.
     """
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse options of the model's YAML that cannot be.
+        """Refuse invalid options of the model's YAML.
 
         Raises:
-            ValueError: one cannot; the message names it, its value and the rule.
+            ValueError: an option is invalid; the message names it, its value and the rule.
         """
 
     def on_train_start(self, trainer: Any, config: Mapping[str, Any]) -> None:
-        """Follow Ultralytics' callback of that name."""
+        """Act on Ultralytics' callback of that name."""
 
     def on_train_epoch_start(self, trainer: Any, config: Mapping[str, Any]) -> None:
-        """Follow Ultralytics' callback of that name."""
+        """Act on Ultralytics' callback of that name."""
 
     def on_train_epoch_end(self, trainer: Any, config: Mapping[str, Any]) -> None:
-        """Follow Ultralytics' callback of that name."""
+        """Act on Ultralytics' callback of that name."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """All that is known of a paper's networks outside of its file.
+    """The networks of a paper, as the rest of the package sees them.
 
     Attributes:
         name: its config is `cfg/yolov8-{name}.yaml`.
-        title: the name as its authors write it.
-        summary: what is special about its blocks, in a few words, for tables.
-        variants: the published networks by name.
-        own_name: our name of a parameter, from the publisher's.
-        naming: whose names `own_name` translates: "timm" or "authors".
-        same_in_timm: timm's names of variants that have others there.
-        licence: of the weights that timm has, as their publisher names it.
-        classifier: the parts of a network that only classify, by the first word of their parameters' names.
-        unused: the parts between the last map and the classifier.
-        merged: names of parameters that a network has only once it is merged, and cannot be trained any further.
-        release: where the authors' weights are, if timm has none.
+        title: name as its authors write it.
+        summary: special feature of its blocks in a few words, for tables.
+        variants: published networks by name.
+        own_name: translation of a parameter's name, from the publisher's to this package's.
+        naming: publisher whose names `own_name` translates: "timm" or "authors".
+        same_in_timm: timm's names of variants, where they differ: `{"sknet_50": "skresnext50_32x4d"}`.
+        licence: licence of timm's weights, as their publisher names it.
+        classifier: parts of a network that only classify, by the first word of their parameters' names.
+        unused: parts between the last map and the classifier, named likewise.
+        merged: names of parameters that only a merged network has, which cannot be trained further.
+        release: the authors' weights, if timm has none.
         oracle: outputs of the authors' code, if timm does not have the networks.
-        training: what it does in the course of a training, if anything.
-        operators: ONNX operators that its graph needs and stock YOLOv8's has not; a runtime has to have them.
+        training: actions during training, if any.
+        operators: ONNX operators of its graph that stock YOLOv8's does not have; a runtime has to support them.
     """
 
     name: str

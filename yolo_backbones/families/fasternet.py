@@ -52,7 +52,7 @@ class FasterEmbed(EntryConvBN):
 
 @register(like="Conv")
 class FasterMerge(EntryConvBN):
-    """Merging: halves the resolution between two stages (paper, Fig. 4).
+    """Merging between two stages: a convolution whose kernel is its stride, and BatchNorm (paper, Fig. 4).
 
     Shape:
         (B, c1, H, W) -> (B, c2, H/k, W/k)
@@ -77,8 +77,8 @@ class FasterMerge(EntryConvBN):
 class PartialConv(nn.Module):
     """A 3x3 convolution on the first `c / n_div` channels; the others pass unchanged (paper, Sec. 3.2).
 
-    Both forms give the same. `split_cat` builds the output from two parts. `slicing` overwrites part of a copy, and
-    serves inference; training and export take `split_cat` whatever is asked for.
+    Both forms give the same output. `split_cat` joins two parts. `slicing` overwrites part of a copy, at inference
+    only: training and export always use `split_cat`.
 
     Shape:
         (B, c, H, W) -> (B, c, H, W)
@@ -97,7 +97,7 @@ class PartialConv(nn.Module):
         self.slicing = form == "slicing"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve the first channels; `x` itself is never written to."""
+        """Convolve the first channels, without writing to `x`."""
         if self.slicing and not self.training and not exporting():
             y = x.clone()  # the caller's shortcut still needs x
             y[:, : self.convolved] = self.conv(x[:, : self.convolved])
@@ -107,7 +107,7 @@ class PartialConv(nn.Module):
 
 
 class FasterBlock(nn.Module):
-    """Partial convolution, then two 1x1 convolutions, and a shortcut around it all (paper, Fig. 4).
+    """Partial convolution, then two 1x1 convolutions, and a shortcut around all three (paper, Fig. 4).
 
     Shape:
         (B, c, H, W) -> (B, c, H, W)
@@ -115,11 +115,11 @@ class FasterBlock(nn.Module):
     Args:
         c: channels in and out.
         n_div: one channel in `n_div` is convolved.
-        mlp_ratio: channels between the two 1x1 convolutions, over `c`.
+        mlp_ratio: channels between the two 1x1 convolutions, as a multiple of `c`.
         act: activation between them.
         drop_path: probability of dropping the branch in training.
-        layer_scale: initial value of a learned factor on the branch, a channel; 0 leaves it out.
-        form: of the partial convolution.
+        layer_scale: initial value of the branch's learned factor for each channel; 0 leaves it out.
+        form: form of the partial convolution.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class FasterBlock(nn.Module):
 
 @register(like="C2f")
 class FasterStage(nn.Module):
-    """`n` FasterNet blocks at one resolution, behind a 1x1 convolution where the channels change (paper, Fig. 4).
+    """`n` FasterNet blocks at one resolution, after a 1x1 convolution where the channels change (paper, Fig. 4).
 
     Shape:
         (B, c1, H, W) -> (B, c2, H, W)
@@ -165,11 +165,11 @@ class FasterStage(nn.Module):
         c2: output channels, after width scaling.
         n: number of blocks, after depth scaling.
         n_div: one channel in `n_div` is convolved (paper, Sec. 3.2).
-        mlp_ratio: channels between a block's two 1x1 convolutions, over `c2`.
+        mlp_ratio: channels between a block's two 1x1 convolutions, as a multiple of `c2`.
         act: activation between them, a name from `checks.ACTIVATIONS`.
-        drop_path: probability of dropping a block's branch in training; one, or a list of n.
-        layer_scale: initial value of a learned factor on each branch, a channel; 0 leaves it out.
-        form: of the partial convolution at inference, "split_cat" or "slicing".
+        drop_path: probability of dropping a block's branch in training; one number, or a list of n.
+        layer_scale: initial value of each branch's learned factor for each channel; 0 leaves it out.
+        form: form of the partial convolution at inference, "split_cat" or "slicing".
 
     Raises:
         ValueError: an argument breaks its rule; the message names it.
@@ -215,8 +215,8 @@ class FasterNet(nn.Module):
         act: activation.
         drop_path: stochastic depth's rate at the last block; it rises from 0 at the first.
         n_div: one channel in `n_div` is convolved.
-        mlp_ratio: channels between a block's two 1x1 convolutions, over the stage's.
-        form: of the partial convolution at inference.
+        mlp_ratio: channels between a block's two 1x1 convolutions, as a multiple of the stage's.
+        form: form of the partial convolution at inference.
         num_classes: classes.
         channels: channels of the image.
     """
@@ -247,21 +247,21 @@ class FasterNet(nn.Module):
         self.classifier = nn.Linear(1280, num_classes)
 
     def drop_classifier(self) -> None:
-        """Remove what stands behind the last stage."""
+        """Remove the layers after the last stage."""
         del self.conv_head, self.act, self.classifier
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(B, channels, H, W) -> the four stages' maps, at strides 4, 8, 16 and 32."""
+        """Compute the four stages' maps, at strides 4, 8, 16 and 32, from (B, channels, H, W)."""
         return [x := stage(x) for stage in self.stages]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, channels, H, W) -> (B, num_classes)."""
+        """Classify: (B, channels, H, W) -> (B, num_classes)."""
         x = self.forward_features(x)[-1].mean((2, 3), keepdim=True)
         return self.classifier(self.act(self.conv_head(x)).flatten(1))
 
 
 def own_name(key: str) -> str:
-    """Return our name of a parameter that timm's `fasternet_*` call `key`."""
+    """Translate a parameter's name in timm's `fasternet_*` to this package's."""
     key = key.replace("patch_embed.proj", "stages.0.0.conv").replace("patch_embed.norm", "stages.0.0.bn")
     key = key.replace("downsample.reduction", "0.conv").replace("downsample.norm", "0.bn")
     key = re.sub(r"^(stages\.\d+)\.blocks\.", r"\1.1.blocks.", key)

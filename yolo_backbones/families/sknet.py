@@ -1,11 +1,11 @@
-"""SKNet: selective kernels, branches of unlike receptive field weighed by attention.
+"""SKNet: selective kernels, branches with different receptive fields, weighted by attention.
 
 Li et al., "Selective Kernel Networks", CVPR 2019. https://arxiv.org/abs/1903.06586
-Differs from the paper: nothing in form "dilated", but that a batch of one in training is normalised in the squeeze by
-the running statistics. Form "plain" is the one most code on the web has: true 5x5, 7x7, ...
-kernels, biases everywhere, neither BatchNorm nor ReLU in the squeeze, and units without ReLU.
-The skresnet variants are timm's: branches that share the input's channels out between them.
-One paper, one file: hence its length.
+Differs from the paper: in form "dilated", the squeeze normalises a training batch of one image by the running
+statistics. Form "plain" is the one in most public code: true 5x5, 7x7, ... kernels, biases everywhere, neither
+BatchNorm nor ReLU in the squeeze, and units without ReLU.
+The skresnet variants are timm's: each branch gets a share of the input's channels.
+The file is long, since one paper is one file.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ def _check(
 class _Pixel(nn.Conv2d):
     """1x1 convolution of a pooled map, (B, c1, 1, 1) -> (B, c2, 1, 1).
 
-    As a matrix product: a convolution takes longer to set up than to compute here. Not a linear layer, so that weights
-    keep their published shapes and `model.fuse()` folds BatchNorm into it.
+    It runs as a matrix product, since here a convolution takes longer to set up than to compute. It is a `Conv2d`, so
+    that weights keep their published shapes and `model.fuse()` folds BatchNorm into it.
     """
 
     def __init__(self, c1: int, c2: int, bias: bool = True) -> None:
         super().__init__(c1, c2, 1, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # A product may keep its partial sums in half precision, in which they overflow.
+        # A matrix product may keep its partial sums in half precision, in which they overflow.
         if exporting() or x.dtype is torch.float16:
             return super().forward(x)
         return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)[..., None, None]
@@ -87,8 +87,8 @@ class _Squeeze(ConvBN):
         x = self.conv(x)
         bn = self.bn
         if self.training and len(x) == 1 and not isinstance(bn, nn.SyncBatchNorm):
-            # One image has one value a channel here, and that has no variance: normalise by the running statistics.
-            # Synchronised over several processes it has, and the others wait for this one's.
+            # One image has one value a channel here, which has no variance: normalise by the running statistics.
+            # SyncBatchNorm has the values of all processes, and the others wait for this process's value.
             x = F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, training=False, eps=bn.eps)
         else:
             x = bn(x)
@@ -101,7 +101,7 @@ class SKConv(Mergeable):
 
     `M` branches convolve the input with kernels of 3, 5, 7, ... pixels (form "dilated": 3x3 at dilations 1, 2, 3, ...).
     Their sum's global mean is squeezed to d = max(c2 / r, L) values, from which a softmax over the branches gives each
-    its weight, a channel (paper, Eq. 1 to 6).
+    branch its weight for each channel (paper, Eq. 1 to 6).
 
     Shape:
         (B, c1, H, W) -> (B, c2, H/s, W/s), any H and W, any B
@@ -116,9 +116,9 @@ class SKConv(Mergeable):
         M: number of branches.
         g: groups of each branch's convolution (paper: G).
         r: reduction of the squeeze.
-        L: least width of the squeeze.
+        L: smallest width of the squeeze.
         form: "dilated", the paper's, or "plain".
-        split: gives each branch its share of the input's channels instead of all (timm's skresnets).
+        split: True gives each branch a share of the input's channels instead of all, as in timm's skresnets.
 
     Raises:
         ValueError: an argument breaks its rule; the message names it.
@@ -156,20 +156,20 @@ class SKConv(Mergeable):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Split, fuse and select."""
         n = len(self.branches)
-        # Split by a constant, as all below: an exported graph then has no arithmetic on shapes.
+        # Every split has constant sizes: an exported graph then has no arithmetic on shapes.
         parts = x.split(self.share, 1) if self.split else [x] * n
         maps = [branch(part) for branch, part in zip(self.branches, parts)]
-        # The mean of the sum is the sum of the means, which needs no map of the sum.
+        # The sum of the means is the mean of the sum, and needs no map of the sum.
         z = functools.reduce(torch.add, [F.adaptive_avg_pool2d(m, 1) for m in maps])
         logits = self.select(self.squeeze(z))
         if n == 2:
-            return _between(maps[0], maps[1], self._first_share(logits))
+            return _blend(maps[0], maps[1], self._first_weight(logits))
         c = self.select.out_channels // n
         weights = logits.reshape(-1, n, c, 1).softmax(1).reshape(-1, n * c, 1, 1).split(c, 1)
         return functools.reduce(torch.add, [m * weight for m, weight in zip(maps, weights)])
 
-    def _first_share(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the first branch's weight of two: softmax is the sigmoid of their difference, (B, 2c or c, 1, 1)."""
+    def _first_weight(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the first branch's weight of two, (B, c, 1, 1): softmax of two is the sigmoid of their difference."""
         if not self.merged:
             first, second = logits.chunk(2, 1)
             logits = first - second
@@ -177,7 +177,7 @@ class SKConv(Mergeable):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Have `select` compute the difference of two branches, in place of both."""
+        """Have `select` compute the difference of two branches' logits instead of both."""
         if self.merged or len(self.branches) != 2:
             return
         select = self.select
@@ -188,9 +188,9 @@ class SKConv(Mergeable):
         self.merged = True
 
 
-def _between(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """`share * first + (1 - share) * second`."""
-    if exporting():  # in exported graphs `lerp` is a comparison and a choice of two forms
+def _blend(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Return `share * first + (1 - share) * second`."""
+    if exporting():  # in exported graphs `lerp` is a comparison and a choice between two forms
         return second + share * (first - second)
     if share.requires_grad:  # the backward pass keeps no further map, and takes the branches one after the other
         return share * first + (1 - share) * second
@@ -214,10 +214,10 @@ class SKUnit(Mergeable):
         M: number of branches.
         g: groups of each branch's convolution (paper: G).
         r: reduction of the squeeze.
-        L: least width of the squeeze.
-        e: channels of the middle over `c2`.
+        L: smallest width of the squeeze.
+        e: channels of the middle, as a multiple of `c2`.
         form: "dilated", the paper's, or "plain".
-        split: gives each branch its share of the middle's channels instead of all.
+        split: True gives each branch a share of the middle's channels instead of all.
 
     Raises:
         ValueError: an argument breaks its rule; the message names it.
@@ -282,10 +282,10 @@ class SKStage(nn.Module):
         M: number of branches.
         g: groups of each branch's convolution (paper: G).
         r: reduction of the squeeze.
-        L: least width of the squeeze.
-        e: channels of a unit's middle over `c2`.
+        L: smallest width of the squeeze.
+        e: channels of a unit's middle, as a multiple of `c2`.
         form: "dilated", the paper's, or "plain".
-        split: gives each branch its share of the middle's channels instead of all.
+        split: True gives each branch a share of the middle's channels instead of all.
 
     Raises:
         ValueError: an argument breaks its rule; the message names it.
@@ -317,7 +317,7 @@ class SKStage(nn.Module):
 
 
 class SKBasic(nn.Module):
-    """ResNet's basic block with a selective kernel convolution as its first (timm's skresnet18 and 34).
+    """ResNet's basic block with a selective kernel convolution as its first one (timm's skresnet18 and 34).
 
     Shape:
         (B, c1, H, W) -> (B, c2, H/s, W/s)
@@ -327,7 +327,7 @@ class SKBasic(nn.Module):
         c2: output channels.
         s: stride.
         r: reduction of the squeeze.
-        L: least width of the squeeze.
+        L: smallest width of the squeeze.
     """
 
     def __init__(self, c1: int, c2: int, s: int = 1, r: float = 8, L: int = 16) -> None:
@@ -348,7 +348,7 @@ class SKNet(nn.Module):
 
     Args:
         depths: units in each of the four stages.
-        unit: builds one from (c1, c2, s).
+        unit: function that builds a unit from (c1, c2, s).
         width: channels of the first stage; each further one doubles them.
         num_classes: classes.
         channels: channels of the image.
@@ -374,21 +374,21 @@ class SKNet(nn.Module):
         self.head = nn.Linear(c1, num_classes)
 
     def drop_classifier(self) -> None:
-        """Remove what stands behind the last stage."""
+        """Remove the layers after the last stage."""
         del self.head
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(B, channels, H, W) -> the four stages' maps, at strides 4, 8, 16 and 32."""
+        """Compute the four stages' maps, at strides 4, 8, 16 and 32, from (B, channels, H, W)."""
         x = self.pool(self.stem(channels_last(x)))
         return [x := stage(x) for stage in self.stages]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, channels, H, W) -> (B, num_classes)."""
+        """Classify: (B, channels, H, W) -> (B, num_classes)."""
         return self.head(self.forward_features(x)[-1].mean((2, 3)))
 
 
 def own_name(key: str) -> str:
-    """Return our name of a parameter that timm's `skresnet*` and `skresnext*` call `key`."""
+    """Translate a parameter's name in timm's `skresnet*` and `skresnext*` to this package's."""
     key = re.sub(r"^conv1\.", "stem.conv.", key)
     key = re.sub(r"^bn1\.", "stem.bn.", key)
     key = re.sub(r"^layer(\d)\.", lambda m: f"stages.{int(m[1]) - 1}.", key)

@@ -1,8 +1,8 @@
 """StarNet: the star operation, an element-wise product of two linear maps.
 
 Ma et al., "Rewrite the Stars", CVPR 2024. https://arxiv.org/abs/2403.19967
-Differs from the paper: nothing in the published variants. In a YAML row, convolutions with a BatchNorm behind them
-have no bias by default, which BatchNorm would cancel, and a stage whose channels change begins with a 1x1 convolution.
+Differs from the paper: nothing in the published variants. In a YAML row, convolutions before a BatchNorm have no bias
+by default, since BatchNorm would cancel it, and a stage whose channels change begins with a 1x1 convolution.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ..layers.stochastic_depth import linear_rates
 from ..registry import register
 from .contract import Family, Variant
 
-# The product of two half-precision numbers overflows long before either does. One factor is scaled down and the next
-# convolution's weights up; a power of two changes no bit of the result.
+# The product of two half-precision numbers may overflow where neither does. So one factor is scaled down, and the next
+# convolution's weights up. A power of two changes no bit of the result.
 _HALF_SCALE = 8
 
 
@@ -54,6 +54,7 @@ class StarStem(EntryConvBN):
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 2, act: str = "relu6", bias: bool = False) -> None:
         checks.whole("StarStem", c1=c1, c2=c2, s=s)
         checks.odd("StarStem", k=k)
+        checks.flag("StarStem", bias=bias)
         super().__init__(c1, c2, k, s, act=checks.activation("StarStem", act), bias=bias)
 
 
@@ -81,22 +82,23 @@ class StarDown(EntryConvBN):
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 2, bias: bool = False) -> None:
         checks.whole("StarDown", c1=c1, c2=c2, s=s)
         checks.odd("StarDown", k=k)
+        checks.flag("StarDown", bias=bias)
         super().__init__(c1, c2, k, s, bias=bias)
 
 
 class StarBlock(Mergeable):
-    """Depthwise 7x7, the star, 1x1, depthwise 7x7, and a shortcut around it all (paper, Fig. 3).
+    """Depthwise 7x7, the star, 1x1, depthwise 7x7, and a shortcut around all four (paper, Fig. 3).
 
-    The star is `act(f1(x)) * f2(x)`. Why a product and not a sum: with w1 and w2 the two maps' weights, w1'x * w2'x is
-    a sum over all pairs x_i x_j, about d^2/2 implicit dimensions from d channels, and each further layer squares that
-    (paper, Eq. 2 to 6): a kernel trick, at the cost of one multiplication a channel.
+    The star is `act(f1(x)) * f2(x)`. With w1 and w2 as the two maps' weights, w1'x * w2'x is a sum over all pairs
+    x_i x_j: about d^2/2 implicit dimensions from d channels. Each further layer squares that (paper, Eq. 2 to 6). It is
+    a kernel trick that takes one multiplication a channel.
 
     Shape:
         (B, c, H, W) -> (B, c, H, W)
 
     Args:
         c: channels in and out.
-        mlp_ratio: channels of the star over `c`.
+        mlp_ratio: channels of the star, as a multiple of `c`.
         drop_path: probability of dropping the branch in training.
         act: activation of the star's first factor.
         k: kernel size of the depthwise convolutions.
@@ -115,8 +117,8 @@ class StarBlock(Mergeable):
         super().__init__()
         hidden = int(c * mlp_ratio)
         self.dwconv = ConvBN(c, c, k, g=c, bias=bias)
-        # Two convolutions, also after merging: with a single one, its output split, a block took 1.0 of the time in
-        # PyTorch, but 1.1 to 1.7 in ONNX Runtime and 1.05 to 1.55 in OpenVINO, which copy what they split.
+        # Two convolutions, also after merging. With one whose output is split, a block took 1.0 times as long in
+        # PyTorch, but 1.1 to 1.7 times in ONNX Runtime and 1.05 to 1.55 times in OpenVINO, which copy what they split.
         self.f1 = nn.Conv2d(c, hidden, 1)
         self.f2 = nn.Conv2d(c, hidden, 1)
         self.g = ConvBN(hidden, c, bias=bias)
@@ -158,7 +160,7 @@ class StarBlock(Mergeable):
 
 @register(like="C2f")
 class StarStage(nn.Module):
-    """`n` star blocks at one resolution, behind a 1x1 convolution where the channels change.
+    """`n` star blocks at one resolution, after a 1x1 convolution where the channels change.
 
     Shape:
         (B, c1, H, W) -> (B, c2, H, W)
@@ -170,8 +172,8 @@ class StarStage(nn.Module):
         c1: input channels; Ultralytics fills it in.
         c2: output channels, after width scaling.
         n: number of blocks, after depth scaling.
-        mlp_ratio: channels of the star over `c2`.
-        drop_path: probability of dropping a block's branch in training; one, or a list of n.
+        mlp_ratio: channels of the star, as a multiple of `c2`.
+        drop_path: probability of dropping a block's branch in training; one number, or a list of n.
         act: activation of the star's first factor, a name from `checks.ACTIVATIONS`.
         k: kernel size of the depthwise convolutions.
         bias: biases in front of BatchNorm, as the published weights have them.
@@ -211,7 +213,7 @@ class StarNet(nn.Module):
     Args:
         base: channels of the first stage; each further one doubles them.
         depths: blocks in each of the four stages.
-        mlp_ratio: channels of the star over the stage's.
+        mlp_ratio: channels of the star, as a multiple of the stage's.
         drop_path: stochastic depth's rate at the last block; it rises from 0 at the first.
         num_classes: classes.
         channels: channels of the image.
@@ -239,21 +241,21 @@ class StarNet(nn.Module):
         self.head = nn.Linear(c1, num_classes)
 
     def drop_classifier(self) -> None:
-        """Remove what stands behind the last stage."""
+        """Remove the layers after the last stage."""
         del self.norm, self.head
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(B, channels, H, W) -> the four stages' maps, at strides 4, 8, 16 and 32."""
+        """Compute the four stages' maps, at strides 4, 8, 16 and 32, from (B, channels, H, W)."""
         x = self.stem(x)
         return [x := stage(x) for stage in self.stages]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, channels, H, W) -> (B, num_classes)."""
+        """Classify: (B, channels, H, W) -> (B, num_classes)."""
         return self.head(self.norm(self.forward_features(x)[-1]).mean((2, 3)))
 
 
 def own_name(key: str) -> str:
-    """Return our name of a parameter that timm's `starnet_*` call `key`."""
+    """Translate a parameter's name in timm's `starnet_*` to this package's."""
     key = re.sub(r"^stem\.0\.", "stem.", key)
     key = re.sub(r"^(stages\.\d+)\.([1-9]\d*)\.", lambda m: f"{m[1]}.1.blocks.{int(m[2]) - 1}.", key)
     return re.sub(r"\.(f1|f2|dwconv2)\.conv\.", r".\1.", key)

@@ -1,8 +1,8 @@
-"""VanillaNet: a plain chain of convolutions, trained deeper than it runs.
+"""VanillaNet: a plain chain of convolutions, deeper in training than at inference.
 
 Chen et al., "VanillaNet: the Power of Minimalism in Deep Learning", NeurIPS 2023. https://arxiv.org/abs/2305.12972
 Differs from the paper: the series activation starts as a ReLU, see `SeriesActivation`.
-One paper, one file: hence its length.
+The file is long, since one paper is one file.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ..layers.merge import Mergeable
 from ..registry import register
 from .contract import Family, Oracle, Release, Variant
 
-# How exactly a state dict tells a slope: in millionths. It has to be a whole number, since the exponential moving
-# average of a model averages whatever is not.
+# State dicts have the slope in millionths. It has to be a whole number, since a model's exponential moving average
+# averages floats.
 _UNIT = 10**6
 _UNTRAINED = -1
 
@@ -39,7 +39,7 @@ class DeepTraining:
     """Schedule of the slope between two mergeable convolutions, from 0 to 1 (paper, Sec. 3.1 and Eq. 1).
 
     Args:
-        share: of a training's epochs until it is 1; the authors' 100 of 300.
+        share: share of the epochs until the slope is 1; the authors took 100 of 300.
         form: "linear" or "cosine".
 
     Raises:
@@ -59,10 +59,10 @@ class DeepTraining:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> DeepTraining:
-        """Return what a model's YAML says under `deep_training`, or the authors' where it says nothing.
+        """Return the schedule under `deep_training` in a model's YAML, or the authors' where there is none.
 
         Raises:
-            ValueError: it says something that is no such thing.
+            ValueError: the YAML has something else there; the message says what it takes.
         """
         given = config.get("deep_training") or {}
         if not isinstance(given, Mapping) or not set(given) <= {"share", "form"}:
@@ -73,17 +73,17 @@ class DeepTraining:
         return cls(**given)
 
     def epochs(self, total: int) -> int:
-        """Return the first epoch of `total`, from 0, at which the slope is 1."""
-        return math.ceil(self._rise(total))
+        """Return the first of `total` epochs, counted from 0, at which the slope is 1."""
+        return math.ceil(self._rise_epochs(total))
 
     def slope(self, epoch: int, total: int) -> float:
-        """Return the slope in an epoch, from 0, of `total`."""
-        rise = self._rise(total)
+        """Return the slope in an epoch, counted from 0, of `total`."""
+        rise = self._rise_epochs(total)
         done = min(1.0, epoch / rise) if rise else 1.0
         return done if self.form == "linear" else 0.5 * (1 - math.cos(math.pi * done))
 
-    def _rise(self, total: int) -> float:
-        """Return the epochs of the rise: 0 if it would be less than one, or a training of one would never merge."""
+    def _rise_epochs(self, total: int) -> float:
+        """Return the epochs of the rise. Less than one counts as 0, so that a training of one epoch can merge too."""
         rise = self.share * total
         return rise if rise >= 1 else 0.0
 
@@ -96,14 +96,14 @@ class SeriesActivation(nn.Module):
 
     Args:
         c: channels.
-        act_num: how far the sum reaches: the kernel is 2 * act_num + 1 wide.
+        act_num: reach of the sum: the kernel is 2 * act_num + 1 wide.
     """
 
     def __init__(self, c: int, act_num: int = 3) -> None:
         super().__init__()
         self.series = ConvBN(c, c, 2 * act_num + 1, g=c)
-        # Starts as the ReLU alone. Random kernels, one behind the other and with no shortcut around them, would blur
-        # away where things are before the first step of training.
+        # It starts as the ReLU alone. A chain of random kernels without a shortcut would blur positions away before
+        # the first step of training.
         weight = nn.init.trunc_normal_(self.series.conv.weight, std=0.02)
         with torch.no_grad():
             weight[:, 0, act_num, act_num] += 1
@@ -116,17 +116,17 @@ class SeriesActivation(nn.Module):
 class DeepConv(Mergeable):
     """Two convolutions, the second 1x1, with `leaky_relu(x, slope)` between them (paper, Sec. 3.1).
 
-    At slope 1 nothing stands between them, and `merge()` makes them one.
+    At slope 1 nothing is between them, and `merge()` makes them one.
 
     Shape:
-        (B, c1, H, W) -> (B, c2, H', W'), as the first convolution has it
+        (B, c1, H, W) -> (B, c2, H', W'), the size that the first convolution gives
 
     Args:
         first: any convolution.
         second: a 1x1 convolution of stride 1.
 
     Attributes:
-        act_learn: the slope as state dicts carry it, in millionths; -1 until it has been set, which counts as 1.
+        act_learn: slope in state dicts, in millionths; -1 until it is set, which counts as slope 1.
     """
 
     act_learn: torch.Tensor
@@ -136,7 +136,7 @@ class DeepConv(Mergeable):
         self.conv1: ConvBN | nn.Conv2d = first
         self.conv2 = second
         self.register_buffer("act_learn", torch.tensor(_UNTRAINED))
-        # The same as a number: to read a tensor would make the forward pass wait for the GPU, and break graphs.
+        # The same as a number: reading a tensor would make the forward pass wait for the GPU, and break graphs.
         self._slope = 1.0
 
     @property
@@ -156,11 +156,11 @@ class DeepConv(Mergeable):
 
     @property
     def learned(self) -> float:
-        """The slope that the weights were trained to: 0 before any training."""
+        """Slope that the weights were trained to; 0 before any training."""
         return max(int(self.act_learn), 0) / _UNIT
 
     def raise_slope(self, value: float) -> None:
-        """Set the slope, unless the weights were trained further: then it stays where they are."""
+        """Set the slope to `value`, or to the one that the weights were trained to if that is higher."""
         self.slope = max(value, self.learned)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -172,7 +172,7 @@ class DeepConv(Mergeable):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Make the two convolutions one, if the slope is 1; otherwise leaves them."""
+        """Merge the two convolutions into one if the slope is 1; otherwise leave them."""
         if self._slope != 1 or self.merged:
             return
         first, second = _without_bn(self.conv1), _without_bn(self.conv2)
@@ -188,7 +188,7 @@ class DeepConv(Mergeable):
         del self.conv2, self.act_learn
 
     def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
-        """Take the slope on with the weights. Published ones have none: their training is done."""
+        """Load the slope with the weights. Published weights have none and count as trained to slope 1."""
         key = f"{prefix}act_learn"
         if f"{prefix}conv2.weight" in state_dict or f"{prefix}conv2.conv.weight" in state_dict:
             state_dict.setdefault(key, torch.tensor(_UNIT))
@@ -199,23 +199,23 @@ class DeepConv(Mergeable):
 
 
 def deep_convs(model: nn.Module) -> list[DeepConv]:
-    """Return those of a model that are not merged yet."""
+    """Return the `DeepConv` modules of a model that are not merged yet."""
     return [module for module in model.modules() if isinstance(module, DeepConv) and not module.merged]
 
 
 class DeepTrainingHook:
-    """Raise the slope in the course of a training: in the model and in its average, which is what is saved."""
+    """Actions that raise the slope during training, in the model and in its moving average, which is saved."""
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse a `deep_training` that cannot be.
+        """Refuse an invalid `deep_training`.
 
         Raises:
-            ValueError: it cannot; the message says what can.
+            ValueError: it is invalid; the message gives the rule.
         """
         DeepTraining.of(config)
 
     def on_train_start(self, trainer: Any, config: Mapping[str, Any]) -> None:
-        """Say once what the slope is going to do."""
+        """Log the schedule of the slope."""
         pairs = deep_convs(trainer.model)
         if not pairs:
             return
@@ -230,14 +230,14 @@ class DeepTrainingHook:
             )
 
     def on_train_epoch_start(self, trainer: Any, config: Mapping[str, Any]) -> None:
-        """Set the slope."""
+        """Set the slope of the epoch."""
         slope = DeepTraining.of(config).slope(trainer.epoch, trainer.epochs)
         for model in (trainer.model, trainer.ema.ema) if trainer.ema else (trainer.model,):
             for pair in deep_convs(model):
                 pair.raise_slope(slope)
 
     def on_train_epoch_end(self, trainer: Any, config: Mapping[str, Any]) -> None:
-        """Add the slope to what Ultralytics logs of each epoch: the learning rates, a column each in results.csv."""
+        """Add the slope to the learning rates that Ultralytics logs for each epoch, each a column in results.csv."""
         for pair in deep_convs(trainer.model)[:1]:
             trainer.lr["slope"] = pair.slope
 
@@ -247,7 +247,7 @@ def _parameter(value: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
 
 
 def _without_bn(conv: ConvBN | nn.Conv2d) -> nn.Conv2d:
-    """Return the convolution with its BatchNorm folded in, where one is left; always with a bias."""
+    """Return the convolution, with its BatchNorm folded in if it still has one; it always has a bias."""
     if isinstance(conv, nn.Conv2d):
         return conv
     return fuse_conv_bn_eval(conv.eval().conv, conv.bn) if hasattr(conv, "bn") else conv.conv
@@ -255,7 +255,7 @@ def _without_bn(conv: ConvBN | nn.Conv2d) -> nn.Conv2d:
 
 @register(like="Conv")
 class VanillaStem(nn.Module):
-    """A convolution whose kernel is its stride and a 1x1 one, mergeable, then the series activation (paper, Fig. 1).
+    """A convolution whose kernel is its stride, a 1x1 one mergeable with it, the series activation (paper, Fig. 1).
 
     Shape:
         (B, c1, H, W) -> (B, c2, H/k, W/k)
@@ -278,6 +278,7 @@ class VanillaStem(nn.Module):
         super().__init__()
         checks.whole("VanillaStem", c1=c1, c2=c2, k=k)
         checks.whole("VanillaStem", least=0, act_num=act_num)
+        checks.flag("VanillaStem", bias=bias)
         self.convs = DeepConv(ConvBN(c1, c2, k, k, p=0, bias=bias), ConvBN(c2, c2, bias=bias))
         self.act = SeriesActivation(c2, act_num)
 
@@ -302,7 +303,7 @@ class VanillaBlock(nn.Module):
         s: stride, by max pooling; 1 leaves the pooling out.
         act_num: reach of the series activation.
         bias: biases in front of BatchNorm, as the published weights have them.
-        ada_pool: refused; `VanillaNet` alone can pool adaptively.
+        ada_pool: refused, since only `VanillaNet` can pool adaptively.
 
     Raises:
         ValueError: an argument breaks its rule; the message names it.
@@ -312,10 +313,11 @@ class VanillaBlock(nn.Module):
         super().__init__()
         checks.whole("VanillaBlock", c1=c1, c2=c2, s=s)
         checks.whole("VanillaBlock", least=0, act_num=act_num)
+        checks.flag("VanillaBlock", bias=bias)
         if ada_pool:
             raise ValueError(
                 f"VanillaBlock: ada_pool={ada_pool!r} pools every image to {ada_pool}x{ada_pool} pixels whatever its "
-                "size, so its stride is none that a detector can decode; use s=2. It serves classification alone"
+                "size, so it has no fixed stride, which a detector needs; use s=2. It serves classification alone"
             )
         self.convs = DeepConv(ConvBN(c1, c1, bias=bias), ConvBN(c1, c2, bias=bias))
         self.pool: nn.Module = nn.MaxPool2d(s) if s > 1 else nn.Identity()
@@ -331,7 +333,7 @@ class VanillaNet(nn.Module):
 
     Args:
         dims: channels of the stem and of each block.
-        strides: of the blocks.
+        strides: stride of each block.
         ada_pool: pixels that each stride-2 block pools to, adaptively, in place of its stride. The stem then has
             stride 3 and padding 1.
         act_num: reach of the series activation.
@@ -377,22 +379,22 @@ class VanillaNet(nn.Module):
             pair.merge()
 
     def drop_classifier(self) -> None:
-        """Remove what stands behind the last stage."""
+        """Remove the layers after the last stage."""
         del self.head
 
     def forward_features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(B, channels, H, W) -> the maps of the stem and of each block."""
+        """Compute the maps of the stem and of each block, from (B, channels, H, W)."""
         x = self.stem(x)
         return [x, *(x := stage(x) for stage in self.stages)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, channels, H, W) -> (B, num_classes)."""
+        """Classify: (B, channels, H, W) -> (B, num_classes)."""
         x = self.forward_features(x)[-1].mean((2, 3), keepdim=True)
         return self.head(x).flatten(1)
 
 
 def own_name(key: str) -> str:
-    """Return our name of a parameter that the authors' network calls `key`."""
+    """Translate a parameter's name in the authors' network to this package's."""
     key = re.sub(r"^stem([12])\.([01])\.", lambda m: f"stem.convs.conv{m[1]}.{_LAYERS[m[2]]}.", key)
     key = re.sub(r"^(stages\.\d+)\.(conv[12])\.([01])\.", lambda m: f"{m[1]}.convs.{m[2]}.{_LAYERS[m[3]]}.", key)
     key = re.sub(r"^(stem2\.2|stages\.\d+\.act)\.bn\.", r"\1.series.bn.", key)
@@ -415,7 +417,7 @@ def _variant(dims: tuple[int, ...], strides: tuple[int, ...], *figures: float, *
     )
 
 
-def _deep(repeats: int, width: float = 1) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _widths_and_strides(repeats: int, width: float = 1) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return widths and strides of VanillaNet-7 with `repeats` more blocks of 2048 channels."""
     dims = (512, 512, 1024, 2048, *(2048,) * repeats, 4096, 4096)
     return tuple(int(dim * width) for dim in dims), (1, 2, 2, *(1,) * repeats, 2, 1)
@@ -425,16 +427,16 @@ def _deep(repeats: int, width: float = 1) -> tuple[tuple[int, ...], tuple[int, .
 _VARIANTS = {
     "vanillanet_5": _variant((512, 1024, 2048, 4096), (2, 2, 2), 22_328_800, 15_523_304, 5.161, 72.49),
     "vanillanet_6": _variant((512, 1024, 2048, 4096, 4096), (2, 2, 2, 1), 56_116_704, 32_509_416, 5.993, 76.36),
-    "vanillanet_7": _variant(*_deep(0), 56_670_176, 32_797_672, 6.894, 77.98),
-    "vanillanet_8": _variant(*_deep(1), 65_175_520, 37_096_424, 7.736, 79.13),
-    "vanillanet_9": _variant(*_deep(2), 73_680_864, 41_395_176, 8.577, 79.87),
-    "vanillanet_10": _variant(*_deep(3), 82_186_208, 45_693_928, 9.419, 80.57),
-    "vanillanet_11": _variant(*_deep(4), 90_691_552, 49_992_680, 10.261, 81.08),
-    "vanillanet_12": _variant(*_deep(5), 99_196_896, 54_291_432, 11.103, 81.55),
-    "vanillanet_13": _variant(*_deep(6), 107_702_240, 58_590_184, 11.944, 82.05),
-    "vanillanet_13_x1_5": _variant(*_deep(6, 1.5), 236_942_048, 127_796_200, 26.548, 82.53),
+    "vanillanet_7": _variant(*_widths_and_strides(0), 56_670_176, 32_797_672, 6.894, 77.98),
+    "vanillanet_8": _variant(*_widths_and_strides(1), 65_175_520, 37_096_424, 7.736, 79.13),
+    "vanillanet_9": _variant(*_widths_and_strides(2), 73_680_864, 41_395_176, 8.577, 79.87),
+    "vanillanet_10": _variant(*_widths_and_strides(3), 82_186_208, 45_693_928, 9.419, 80.57),
+    "vanillanet_11": _variant(*_widths_and_strides(4), 90_691_552, 49_992_680, 10.261, 81.08),
+    "vanillanet_12": _variant(*_widths_and_strides(5), 99_196_896, 54_291_432, 11.103, 81.55),
+    "vanillanet_13": _variant(*_widths_and_strides(6), 107_702_240, 58_590_184, 11.944, 82.05),
+    "vanillanet_13_x1_5": _variant(*_widths_and_strides(6, 1.5), 236_942_048, 127_796_200, 26.548, 82.53),
     "vanillanet_13_x1_5_ada_pool": _variant(
-        *_deep(6, 1.5), 236_942_048, 127_796_200, 48.983, 83.11, ada_pool=(38, 19, 10)
+        *_widths_and_strides(6, 1.5), 236_942_048, 127_796_200, 48.983, 83.11, ada_pool=(38, 19, 10)
     ),
 }
 

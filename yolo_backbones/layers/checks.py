@@ -1,4 +1,4 @@
-"""Errors for a mistaken YAML row: the block, the argument, its value, the rule, the way out."""
+"""Checks of a YAML row's arguments. An error names the block, the argument, its value, the rule and the way out."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
-# In place where they can be: a map more is what costs, not the arithmetic. So a block hands no tensor that it, or its
-# caller, still needs to one of them.
+# They work in place where they can, since a new map takes more time than the arithmetic. So a block gives them no
+# tensor that it or its caller still needs.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": functools.partial(nn.ReLU, inplace=True),
     "relu6": functools.partial(nn.ReLU6, inplace=True),
@@ -23,7 +23,7 @@ def activation(block: str, name: object) -> nn.Module:
     """Return the activation of that name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no activation has that name.
     """
     if not isinstance(name, str) or name.lower() not in ACTIVATIONS:
         raise ValueError(f"{block}: act={name!r} is no known activation; choose one of {', '.join(ACTIVATIONS)}")
@@ -42,7 +42,7 @@ def whole(block: str, least: int = 1, **values: object) -> None:
 
 
 def odd(block: str, **values: int) -> None:
-    """Check that each value is an odd number, as a kernel that keeps the image's size is.
+    """Check that each value is an odd number, as the size of a kernel that keeps the image's size.
 
     Raises:
         ValueError: one is not.
@@ -77,7 +77,7 @@ def share(block: str, c: int, c_name: str, **ratios: float) -> None:
 
 
 def flag(block: str, **values: object) -> None:
-    """Check that each value is True or False: in YAML, "no" in quotes is a text, and counts as true.
+    """Check that each value is True or False. In YAML, "no" in quotes is a text, which Python counts as true.
 
     Raises:
         ValueError: one is neither.
@@ -112,7 +112,7 @@ def divisible(block: str, by_name: str, by: int, **channels: int) -> None:
 
 
 def rates(block: str, drop_path: float | Iterable[float], n: int) -> list[float]:
-    """Stochastic depth's drop rate for each of `n` blocks: one for all, or a list of n.
+    """Return stochastic depth's rate for each of `n` blocks, from one rate for all or a list of n.
 
     Raises:
         ValueError: a rate outside [0, 1), or a list of another length.

@@ -10,10 +10,10 @@ from .memory_format import channels_last
 
 
 class ConvBN(Conv):  # type: ignore[misc]  # Ultralytics' layers are untyped
-    """Ultralytics' `Conv`, so that `model.fuse()` folds it, without an activation unless one is given.
+    """Ultralytics' `Conv`, which `model.fuse()` folds, without an activation by default.
 
     Shape:
-        (B, c1, H, W) -> (B, c2, H', W'), H' = H / s where `p` is left to it and s divides H
+        (B, c1, H, W) -> (B, c2, H', W'), H' = H / s if `p` is None and s divides H
 
     Args:
         c1: input channels.
@@ -23,8 +23,8 @@ class ConvBN(Conv):  # type: ignore[misc]  # Ultralytics' layers are untyped
         p: padding; None pads to the input's size at stride 1.
         g: groups.
         d: dilation.
-        act: the activation, none by default.
-        bias: whether the convolution has a bias. BatchNorm makes it superfluous; published weights have it.
+        act: activation; None for none.
+        bias: True gives the convolution a bias, as some published weights have it. BatchNorm cancels it.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ConvBN(Conv):  # type: ignore[misc]  # Ultralytics' layers are untyped
 
 
 class EntryConvBN(ConvBN):
-    """The same as a row of its own, at which a map may come in from other layers, and in their order in memory."""
+    """`ConvBN` as a YAML row of its own, whose input may come from other layers and in any order in memory."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve, normalise and activate."""

@@ -1,7 +1,7 @@
-"""Folding into a network's convolutions what stands right behind or before them: BatchNorm, the image's normalisation.
+"""Folding of BatchNorm, and of the image's normalisation, into the convolutions next to them.
 
-The places are found by what the network computes, not by what its layers are called: a copy of it is run once on
-torch's meta device, which costs no arithmetic, and each operation is noted with the tensors that it reads.
+These are found by running a copy of the network once on torch's meta device, which computes no values. Each operation
+is recorded with the tensors that it reads. So the names and types of other layers do not matter.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class _Call(NamedTuple):
 
 
 class _Calls(TorchDispatchMode):
-    """Notes what is computed while it is entered."""
+    """Record of the operations that run inside its `with` block."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.noted: list[_Call] = []
+        self.recorded: list[_Call] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.noted.append(_Call(func.overloadpacket, args, _tensors((args, kwargs)), _tensors(result)))
+        self.recorded.append(_Call(func.overloadpacket, args, _tensors((args, kwargs)), _tensors(result)))
         return result
 
 
@@ -47,11 +47,11 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 
 class Entry(NamedTuple):
-    """The convolution that alone reads a network's input.
+    """The convolution that is the only reader of a network's input.
 
     Attributes:
-        name: of the module.
-        padded: whether zeros are put around what it reads.
+        name: name of the module.
+        padded: True if zeros are put around its input.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Graph:
 
     Args:
         net: the network, which stays as it is.
-        image: of what shape its input is; on any device.
+        image: tensor of its input's shape, on any device.
     """
 
     def __init__(self, net: nn.Module, image: torch.Tensor) -> None:
@@ -72,8 +72,8 @@ class Graph:
         self._image = torch.empty_like(image, device="meta")
         with torch.no_grad(), _Calls() as calls:
             returned = twin(self._image)
-        # Ids are good as long as the tensors live, which the calls keep.
-        self._calls = calls.noted
+        # An id is valid as long as its tensor lives, and the calls keep the tensors alive.
+        self._calls = calls.recorded
         self._returned = {id(tensor) for tensor in _tensors(returned)}
         self._readers: dict[int, list[_Call]] = defaultdict(list)
         self._writer: dict[int, _Call] = {}
@@ -90,7 +90,7 @@ class Graph:
         }
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Return a convolution and the BatchNorm that alone reads what it returns, by name."""
+        """Yield the names of each convolution and the BatchNorm that is the only reader of its output."""
         from timm.layers import BatchNormAct2d  # here, since it takes long to import
 
         for name, module in self._modules.items():
@@ -103,7 +103,7 @@ class Graph:
                 yield conv, name
 
     def entry(self) -> Entry | None:
-        """Return the convolution that alone reads the image, perhaps padded with zeros; None if there is none."""
+        """Return the only reader of the image if it is a convolution, with or without zero padding; None otherwise."""
         x, padded = self._image, False
         while (call := self._sole_reader(x)) is not None:
             if call.operation is torch.ops.aten.constant_pad_nd and not any(call.args[2:]):
@@ -120,7 +120,7 @@ class Graph:
         return readers[0] if len(readers) == 1 and id(tensor) not in self._returned else None
 
     def _convolution(self, call: _Call) -> str | None:
-        """Return the module whose own weight and bias, used nowhere else, the call convolves with."""
+        """Return the name of the call's convolution; None if it is none, or its weight or bias is used elsewhere."""
         if call.operation is not torch.ops.aten.convolution:
             return None
         name = self._convolutions.get(id(call.args[1]))
@@ -136,11 +136,11 @@ def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def fold_batch_norms(net: nn.Module, image: torch.Tensor) -> None:
-    """Fold every BatchNorm into the convolution that it alone reads.
+    """Fold each BatchNorm that is the only reader of a convolution's output into that convolution.
 
     Args:
         net: the network, changed in place.
-        image: of what shape its input is.
+        image: tensor of its input's shape.
     """
     for conv_name, norm_name in list(Graph(net, image).pairs()):
         conv: Any = net.get_submodule(conv_name)
@@ -153,11 +153,11 @@ def fold_batch_norms(net: nn.Module, image: torch.Tensor) -> None:
             weight = conv.weight * scale.view(-1, 1, 1, 1)
         set_weights(conv, weight, shift if conv.bias is None else conv.bias * scale + shift)
         parent, _, name = norm_name.rpartition(".")
-        setattr(net.get_submodule(parent), name, _behind(norm))
+        setattr(net.get_submodule(parent), name, _without_batch_norm(norm))
 
 
-def _behind(norm: nn.BatchNorm2d) -> nn.Module:
-    """Return what is left of a normalising layer without its BatchNorm: timm's may drop and activate as well."""
+def _without_batch_norm(norm: nn.BatchNorm2d) -> nn.Module:
+    """Return the rest of a normalising layer: timm's may also have a dropout and an activation."""
     left = [module for module in norm.children() if not isinstance(module, nn.Identity)]
     return nn.Identity() if not left else left[0] if len(left) == 1 else nn.Sequential(*left)
 
@@ -166,15 +166,15 @@ def _behind(norm: nn.BatchNorm2d) -> nn.Module:
 def fold_normalisation(
     net: nn.Module, mean: torch.Tensor, std: torch.Tensor, image: torch.Tensor
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Fold `(x - mean) / std` into the convolution that alone reads `net`'s input, and return the mean and std left.
+    """Fold `(x - mean) / std` into the only reader of `net`'s input, a convolution; return the mean and std left.
 
-    Zeros around the normalised image are its mean, not 0, before: with padding, the subtraction stays.
+    Zeros around a normalised image are the mean before it. So with padding, the subtraction of the mean stays.
 
     Args:
         net: the network, changed in place.
-        mean: of each channel, (1, c, 1, 1).
-        std: of each channel, (1, c, 1, 1).
-        image: of what shape its input is.
+        mean: mean of each channel, (1, c, 1, 1).
+        std: standard deviation of each channel, (1, c, 1, 1).
+        image: tensor of its input's shape.
     """
     entry = Graph(net, image).entry()
     if entry is None:
@@ -190,6 +190,6 @@ def fold_normalisation(
 
 
 def set_weights(conv: Convolution, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-    """Give a convolution other weights, which are not to be trained, as Ultralytics' `fuse()` does."""
+    """Replace a convolution's weight and bias, without gradients, as Ultralytics' `fuse()` does."""
     conv.weight = nn.Parameter(weight.to(conv.weight), requires_grad=False)
     conv.bias = None if bias is None else nn.Parameter(bias.to(conv.weight), requires_grad=False)

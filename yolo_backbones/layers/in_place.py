@@ -1,7 +1,7 @@
-"""Operations that write into their first argument where no gradient will ask for what stood there.
+"""Operations that overwrite their first argument where no gradient needs it.
 
-On the CPU a new map of megabytes costs more than the arithmetic on it: the system hands its memory over in pages, each
-at the first touch. The caller's own tensors are never written to; these are for what a block has computed itself.
+On the CPU a new map of megabytes takes more time than the arithmetic on it, since the system provides its memory page
+by page, at first use. Blocks use these operations on tensors of their own, never on the caller's.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from .tracing import exporting
 
 
 def multiply(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """`first * second`, element by element; `first` is lost."""
-    return first.mul_(second) if _expendable(first, second) else first * second
+    """Return `first * second`, element by element; `first` may be overwritten."""
+    return first.mul_(second) if _may_overwrite(first, second) else first * second
 
 
 def lerp(start: torch.Tensor, end: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`start + weight * (end - start)`; `start` is lost."""
-    return start.lerp_(end, weight) if _expendable(start, end, weight) else torch.lerp(start, end, weight)
+    """Return `start + weight * (end - start)`; `start` may be overwritten."""
+    return start.lerp_(end, weight) if _may_overwrite(start, end, weight) else torch.lerp(start, end, weight)
 
 
-def _expendable(*tensors: torch.Tensor) -> bool:
+def _may_overwrite(*tensors: torch.Tensor) -> bool:
     return not exporting() and not any(tensor.requires_grad for tensor in tensors)

@@ -6,15 +6,15 @@ import torch
 
 from .tracing import exporting
 
-# Without oneDNN, depthwise convolutions are several times slower with the channels innermost, not faster.
+# Without oneDNN, depthwise convolutions are several times slower with the channels innermost.
 _ONEDNN = torch.backends.mkldnn.is_available()
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
     """Return the same map with its channels innermost, where that is faster: in single precision on the CPU.
 
-    Convolutions then need not reorder what they read and write, and what follows takes the order over, Ultralytics'
-    layers included. Values and shape are the same. On a GPU it is for the user to say.
+    Convolutions then do not reorder their input and output, and later layers keep the order, Ultralytics' included.
+    Values and shape are the same. On a GPU the user chooses the order.
     """
     if _ONEDNN and x.is_cpu and x.dtype is torch.float32 and not exporting():
         return x.contiguous(memory_format=torch.channels_last)

@@ -7,15 +7,15 @@ from torch import nn
 
 
 class Mergeable(nn.Module):
-    """A block with more to merge for inference than Ultralytics' `Conv` pairs, which `model.fuse()` folds itself."""
+    """A block that merges more for inference than Ultralytics' `Conv`, which `model.fuse()` folds itself."""
 
     def merge(self) -> None:
-        """Rewrite the block in place to a cheaper one with the same output in eval mode. Idempotent."""
+        """Rewrite the block in place as a cheaper one with the same output in eval mode. A second call does nothing."""
         raise NotImplementedError
 
 
 def scale_and_shift(bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return BatchNorm in eval mode as `scale * x + shift`: two values a channel, in single precision at least."""
-    assert bn.running_mean is not None and bn.running_var is not None  # none of ours goes without statistics
+    """Return `scale` and `shift` of BatchNorm in eval mode, `scale * x + shift`, in single precision at least."""
+    assert bn.running_mean is not None and bn.running_var is not None  # every BatchNorm here tracks statistics
     scale = bn.weight / (bn.running_var.float() + bn.eps).sqrt()
     return scale, bn.bias - bn.running_mean * scale

@@ -8,23 +8,23 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-_FILLING = {"add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "sub_", "uniform_", "zero_"}
+_FILLS = {"add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "sub_", "uniform_", "zero_"}
 
 
 class Shapes(TorchFunctionMode):
-    """For building on the meta device: nothing is drawn or filled in, which takes most of the time there.
+    """Mode for building networks on the meta device: it skips filling tensors, which takes most of the time there.
 
-    Only without gradients, as initialisation is: where they are followed, an addition in place is part of the network.
+    It skips only without gradients, as in initialisation. With gradients, an addition in place is part of the network.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _FILLING and args and args[0].is_meta and not torch.is_grad_enabled():
+        if getattr(func, "__name__", "") in _FILLS and args and args[0].is_meta and not torch.is_grad_enabled():
             return args[0]
         return func(*args, **(kwargs or {}))
 
 
 def leaves(outputs: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Return what the outputs depend on and gradients gather in."""
+    """Yield the tensors that the outputs depend on and that collect gradients."""
     todo: list[Any] = [output.grad_fn for output in outputs]
     seen = set()
     while todo:

@@ -1,10 +1,10 @@
-"""Simple feature pyramid: maps at the strides that a network has none at.
+"""Simple feature pyramid: maps at the strides for which a network has none.
 
 Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection", ECCV 2022, Sec. 3.
 https://arxiv.org/abs/2203.16527
 Differs from the paper: BatchNorm in place of LayerNorm, so that `model.fuse()` folds it; where a map is more than four
-times as fine as its source, one more deconvolution for each further doubling; and networks with some of the wanted
-maps are served as well, see `SimpleFeaturePyramid`.
+times as fine as its source, one more deconvolution for each further doubling; and a network may have some of the wanted
+maps already, see `SimpleFeaturePyramid`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ultralytics.nn.modules.conv import ConvTranspose
 
 from .conv import ConvBN
 
-# Channels of the maps that are made (paper, Sec. 4). No wider than their source, which is all they could tell.
+# Channels of a map that is made (paper, Sec. 4). It has at most as many as its source.
 _WIDTH = 256
 
 
 def source(strides: Iterable[int], target: int) -> int:
-    """Return the stride of the map that the one at `target` comes from: the nearest, the finer of two as near."""
+    """Return the stride of the map to make the one at `target` from: the nearest, the finer of two equally near."""
     return min(strides, key=lambda stride: (abs(math.log2(stride / target)), stride))
 
 
 class PyramidLevel(nn.Sequential):
-    """One map from another (paper, Sec. 3 and Fig. 2).
+    """One map, made from another (paper, Sec. 3 and Fig. 2).
 
     Each doubling of the resolution is a 2x2 deconvolution of stride 2 to half the channels, with norm and GELU between
-    one and the next; each halving is max pooling. A 1x1 and a 3x3 convolution follow, each with a norm.
+    two of them; each halving is max pooling. A 1x1 and a 3x3 convolution follow, each with a norm.
 
     Shape:
         (B, c1, H, W) -> (B, c2, H * stride / target, W * stride / target)
@@ -39,8 +39,8 @@ class PyramidLevel(nn.Sequential):
     Args:
         c1: channels of the source.
         c2: channels of the map.
-        stride: of the source, a power of two.
-        target: of the map, a power of two.
+        stride: stride of the source, a power of two.
+        target: stride of the map, a power of two.
     """
 
     def __init__(self, c1: int, c2: int, stride: int, target: int) -> None:
@@ -57,23 +57,22 @@ class PyramidLevel(nn.Sequential):
 
 
 class SimpleFeaturePyramid(nn.Module):
-    """Maps at the wanted strides from those that a network has.
+    """Maps at the wanted strides, made from those that a network has.
 
-    From a single map come all (the paper's case, a plain transformer), its own stride's as well. Where there are
-    several, those at wanted strides pass as they are, and each missing one comes from the nearest, the finer of two as
-    near.
+    From a single map all are made, also the one at its own stride (the paper's case, a plain transformer). With several
+    maps, those at wanted strides pass unchanged, and each missing one is made from the nearest, see `source`.
 
     Shape:
         [(B, c, H / s, W / s) for c, s in zip(channels, have)] -> [(B, c, H / s, W / s) for s in strides]
 
     Args:
         have: strides of the incoming maps, powers of two.
-        channels: of the incoming maps.
-        strides: the wanted ones, powers of two.
+        channels: channels of the incoming maps.
+        strides: wanted strides, powers of two.
         width: channels of a map that is made; no more than its source has.
 
     Attributes:
-        channels: of the returned maps.
+        channels: channels of the returned maps.
     """
 
     def __init__(
@@ -95,5 +94,5 @@ class SimpleFeaturePyramid(nn.Module):
         self.channels = tuple(made)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Pass on what is there, make what is not."""
+        """Pass the existing maps on and make the others."""
         return [level(maps[index]) for level, index in zip(self.levels, self.sources)]

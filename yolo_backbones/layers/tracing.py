@@ -1,4 +1,4 @@
-"""Tracing and exporting, in which other operations serve better than in a plain run."""
+"""Tracing and exporting, in which blocks choose other operations than in a plain run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 
 
 def tracing() -> bool:
-    """Tell whether it is traced, as for TorchScript and ONNX: sizes become constants."""
+    """Tell whether the code is being traced, as for TorchScript and ONNX: sizes become constants."""
     return torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def exporting() -> bool:
-    """Tell whether it is traced, compiled or exported by `torch.export`."""
+    """Tell whether the code is being traced, compiled or exported by `torch.export`."""
     return tracing() or torch.compiler.is_compiling()

@@ -1,7 +1,7 @@
-"""The seam to Ultralytics: all that changes its internals lies in this package, a file a concern, and nowhere else.
+"""The seam to Ultralytics: the only package that changes its internals, one file for each concern.
 
-`activate()` is called once `ultralytics.nn.tasks` has run, in every process. It imports little: most processes name no
-model of ours.
+Every process calls `activate()` after `ultralytics.nn.tasks` has run. It imports little, since most processes use no
+model of this package.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _failures: dict[str, str] = {}
 
 
 def activate() -> None:
-    """Take each step of the seam that this Ultralytics allows, and say which it does not. Idempotent."""
+    """Install each step that this Ultralytics allows, and warn of each that it does not. Idempotent."""
     with _lock:
         for step in STEPS:
-            reason = _take(step)
+            reason = _install(step)
             if reason and _failures.get(step.name) != reason:
                 LOGGER.warning(f"yolo_backbones: {reason}")
             if reason:
@@ -32,18 +32,18 @@ def activate() -> None:
 
 
 def failures() -> dict[str, str]:
-    """Return what could not be done, by the step's name, each with the reason and what is lost."""
+    """Return the reason and the loss of each step that could not be installed, by its name."""
     return dict(_failures)
 
 
-def _take(step: Step) -> str:
-    """Return why a step could not be taken, in one sentence; an empty string if it was."""
+def _install(step: Step) -> str:
+    """Install a step; return in one sentence why that failed, or an empty string."""
     lost = f"so that {step.lost}" + ("" if step.essential else "; all else works")
     missing = step.missing()
     if missing:
         return f"this Ultralytics has no {' and no '.join(missing)}, {lost}"
     try:
         step.install()
-    except Exception as error:  # whatever a release has changed, the other steps go on
+    except Exception as error:  # a release may break a step in any way; the others go on
         return f"{' '.join(str(error).split()) or type(error).__name__}, {lost}"
     return ""

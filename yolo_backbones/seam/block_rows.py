@@ -1,8 +1,8 @@
-"""Blocks in rows: registered ones reach `parse_model`, and mistaken rows are told before it stumbles over them.
+"""Blocks in rows: `parse_model` builds registered blocks, and mistakes in rows are reported before it runs.
 
-`parse_model` reads a row by looking its class up in sets of built-ins (`m in base_modules`). A class merely put
-into its namespace falls through: no input channels, no width, no repeats. So an alias is put there, equal to the
-built-in whose row contract the block shares. `parse_model` itself is not copied.
+`parse_model` reads a row by looking its class up in sets of built-ins (`m in base_modules`). A class that is
+only put into its namespace gets no input channels, width or repeats. So an alias is put there, equal to the built-in
+whose row contract the block shares. `parse_model` itself is not copied.
 
 The package's own blocks are imported when a row first names something that Ultralytics does not know.
 """
@@ -21,26 +21,26 @@ from .. import names, registry
 from . import model_names
 from .wrapping import Function, wrap
 
-# Blocks of ours whose names Ultralytics has given to classes of its own, and where those are from.
-_taken: dict[str, str] = {}
+# Names of our blocks that Ultralytics has given to classes of its own, and the modules of those.
+_taken_names: dict[str, str] = {}
 
 
 def install() -> None:
     """Have `parse_model` know the registered blocks."""
     registry.subscribe(expose)
     if "parse_model" in vars(tasks):
-        wrap(tasks, "parse_model", _with_blocks)
-    else:  # of another name: there is nothing to wait for
+        wrap(tasks, "parse_model", _wrap_parse_model)
+    else:  # a release that renamed it: no later call can load the blocks
         load()
-    vars(tasks).setdefault("__getattr__", _attribute)
+    vars(tasks).setdefault("__getattr__", _serve_block)
     model_names.checks_rows_by(check)
 
 
 class RowContract(type):
     """Metaclass of the aliases: equal to the built-in whose row contract the block shares, and called in its place.
 
-    An alias is found in `parse_model`'s sets as the built-in would be, so that channels, width and repeats are filled
-    in; calling it builds the block.
+    `parse_model` finds an alias in its sets like the built-in, and fills in channels, width and repeats. Calling the
+    alias builds the block.
     """
 
     block: registry.Block
@@ -68,8 +68,8 @@ class RowContract(type):
 def expose(block: registry.Block) -> None:
     """Put a block's alias among the names that model YAMLs may use.
 
-    A name that Ultralytics, or a fork of it, has given to a class of its own stays that class's. It costs the one block
-    of ours that is called so.
+    Where Ultralytics, or a fork of it, has a class of that name, rows keep getting that class. Only this one block is
+    lost.
 
     Raises:
         ValueError: the block is the user's own, and its name is taken.
@@ -82,12 +82,12 @@ def expose(block: registry.Block) -> None:
                 f"register({block.name}, like={block.like!r}): Ultralytics has a {block.name} of its own ({where}); "
                 "rename the class"
             )
-        if block.name not in _taken:
+        if block.name not in _taken_names:
             LOGGER.warning(
                 f"yolo_backbones: this Ultralytics has a {block.name} of its own ({where}), which rows of that name "
                 "get; models of ours that need ours are refused, all others work"
             )
-        _taken[block.name] = where
+        _taken_names[block.name] = where
         return
     if block.like not in vars(tasks):
         reason = f"ultralytics.nn.tasks has no {block.like}, whose rows {block.name} shares"
@@ -99,7 +99,7 @@ def expose(block: registry.Block) -> None:
     setattr(tasks, block.name, RowContract(block.name, (nn.Module,), namespace))
 
 
-def _attribute(name: str) -> Any:
+def _serve_block(name: str) -> Any:
     """Serve `ultralytics.nn.tasks.StarStage` before any row has named a block of ours (PEP 562)."""
     if not name.startswith("_"):
         load()
@@ -108,29 +108,29 @@ def _attribute(name: str) -> Any:
     raise AttributeError(f"module {tasks.__name__!r} has no attribute {name!r}")
 
 
-def _with_blocks(parse_model: Function) -> Function:
+def _wrap_parse_model(parse_model: Function) -> Function:
     def parse(d: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        _know(d)
+        _import_blocks_of(d)
         return parse_model(d, *args, **kwargs)
 
     return parse
 
 
-def _know(config: Mapping[str, Any]) -> None:
+def _import_blocks_of(config: Mapping[str, Any]) -> None:
     """Import the package's blocks if a config has rows that Ultralytics does not know.
 
     Raises:
         ValueError: the config is one of ours, and Ultralytics has another class under a block's name.
     """
-    used = set(_blocks(config))
+    used = set(_block_names(config))
     if any(name not in vars(tasks) for name in used):
         load()
-    clashing = sorted(used & _taken.keys())
+    clashing = sorted(used & _taken_names.keys())
     if clashing and model_names.is_ours(Path(str(config.get("yaml_file", "")))):
         block = clashing[0]
         raise ValueError(
             f"{config['yaml_file']} needs the block {block}, and this Ultralytics has one of its own under that name "
-            f"({_taken[block]}); use an Ultralytics without it"
+            f"({_taken_names[block]}); use an Ultralytics without it"
         )
 
 
@@ -142,20 +142,20 @@ def load() -> None:
     families()
 
 
-def _blocks(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of blocks in a config's rows, torch's own left out."""
+def _block_names(config: Mapping[str, Any]) -> list[str]:
+    """List the names of blocks in a config's rows, except torch's own."""
     rows = [row for part in ("backbone", "head") if isinstance(config.get(part), list) for row in config[part]]
     found = [row[2] for row in rows if isinstance(row, list) and len(row) == 4]
     return [name for name in found if isinstance(name, str) and "." not in name]
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Find mistakes in rows that parse_model would stumble over before it gets to the block.
+    """Find the mistakes in rows at which `parse_model` would fail before it builds the block.
 
     Raises:
         TypeError: a block of ours has the wrong number of arguments.
         ValueError: a block is unknown, but its name is much like one of ours; the backbone is no list of rows; there is
-            no such scale; or a family's option in the YAML cannot be.
+            no such scale; or a family's option in the YAML is invalid.
     """
     backbone, scales = config.get("backbone", []), config.get("scales")
     if config.get("scale") and scales and config["scale"] not in scales:
@@ -164,16 +164,16 @@ def check(config: Mapping[str, Any]) -> None:
             "name it with one of these, or with none"
         )
     if not isinstance(backbone, list):
-        raise ValueError(_no_rows(backbone))
-    _know(config)
+        raise ValueError(_wrong_backbone_message(backbone))
+    _import_blocks_of(config)
     known = registry.blocks()
-    if any(name in known and known[name].shipped for name in _blocks(config)):
+    if any(name in known and known[name].shipped for name in _block_names(config)):
         _check_options(config)
     for row in [*backbone, *config.get("head", [])]:
         if not isinstance(row, list) or len(row) != 4:
-            continue  # parse_model says what it thinks of that
+            continue  # parse_model reports it
         _, n, name, args = row
-        if name in known and name not in _taken:
+        if name in known and name not in _taken_names:
             if n != 1 and not getattr(known[name].cls, "repeatable", True):
                 raise ValueError(
                     f"{name}: the YAML row repeats it {n} times, and it can stand there only once; write 1"
@@ -193,7 +193,7 @@ def _check_options(config: Mapping[str, Any]) -> None:
             family.training.check(config)
 
 
-def _no_rows(backbone: Any) -> str:
+def _wrong_backbone_message(backbone: Any) -> str:
     """Say what to write in place of `backbone: {type: ...}` or `backbone: path.py`, which some forks read."""
     from .. import catalogue  # here, since few write so
 

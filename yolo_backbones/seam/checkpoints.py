@@ -1,4 +1,4 @@
-"""Checkpoints: `torch_safe_load` takes our layers under restricted loading, and what it loads asks for no weights."""
+"""Checkpoints: restricted loading takes our layers, and loaded models ask for no published weights."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .wrapping import Function, wrap
 
 def install() -> None:
     """Have `torch_safe_load` know our models."""
-    wrap(tasks, "torch_safe_load", _with_our_layers)
+    wrap(tasks, "torch_safe_load", _wrap_torch_safe_load)
 
 
-def _with_our_layers(torch_safe_load: Function) -> Function:
+def _wrap_torch_safe_load(torch_safe_load: Function) -> Function:
     """Let restricted loading (`ULTRALYTICS_SAFE_LOAD=1`, `safe_only=True`) take the layers that models consist of."""
     signature = inspect.signature(torch_safe_load)
 
@@ -31,7 +31,7 @@ def _with_our_layers(torch_safe_load: Function) -> Function:
         given = signature.bind(weight, *args, **kwargs).arguments.get("safe_only")
         safe_only = getattr(utils, "SAFE_LOAD", False) if given is None else given
         try:
-            with checkpoint_loading(), _allowing(weight) if safe_only else nullcontext():
+            with checkpoint_loading(), _allow_layers(weight) if safe_only else nullcontext():
                 checkpoint, file = torch_safe_load(weight, *args, **kwargs)
         except FileNotFoundError as error:
             config = Path(weight).with_suffix(".yaml")
@@ -49,14 +49,14 @@ def _with_our_layers(torch_safe_load: Function) -> Function:
     return load
 
 
-def _allowing(weight: str | Path) -> AbstractContextManager[None]:
+def _allow_layers(weight: str | Path) -> AbstractContextManager[None]:
     from .restricted_loading import allowing  # here, since few load so
 
     return allowing(weight, {block.cls.__module__ for block in registry.blocks().values() if not block.shipped})
 
 
 def _forget_weights(model: nn.Module) -> None:
-    """Let no model that came out of a checkpoint ask for published weights: it brings its own.
+    """Stop a model from a checkpoint from asking for published weights: it brings its own.
 
     Ultralytics builds it again from the YAML that it carries, to train it further.
     """
@@ -67,7 +67,7 @@ def _forget_weights(model: nn.Module) -> None:
 
 
 def configs_of(model: nn.Module) -> Iterator[dict[str, Any]]:
-    """Return the configs that a model, however wrapped, was built from: one, or, where it is distilled, two."""
+    """Yield the configs that a model, also a wrapped one, was built from: one, or two where it is distilled."""
     for module in model.modules():
         config = getattr(module, "yaml", None)
         if isinstance(config, dict):

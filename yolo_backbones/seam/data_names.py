@@ -14,10 +14,10 @@ from .wrapping import Function, wrap
 
 def install() -> None:
     """Have `check_file` know the shipped data sets."""
-    wrap(checks, "check_file", _with_shipped_datasets)
+    wrap(checks, "check_file", _wrap_check_file)
 
 
-def _with_shipped_datasets(check_file: Function) -> Function:
+def _wrap_check_file(check_file: Function) -> Function:
     def check(file: str | Path, *args: Any, **kwargs: Any) -> Any:
         path = Path(str(file).strip())
         shipped = configs.find_dataset(path)

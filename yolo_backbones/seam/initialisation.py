@@ -1,4 +1,4 @@
-"""`initialize_weights` leaves published networks the settings that their weights were trained with."""
+"""Published networks keep the settings that their weights were trained with, also in `initialize_weights`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SETTINGS = ("eps", "momentum", "inplace")
 
 
 def install() -> None:
-    """Have `initialize_weights` spare published networks."""
-    wrap(torch_utils, "initialize_weights", _sparing_networks)
+    """Have `initialize_weights` keep published networks' settings."""
+    wrap(torch_utils, "initialize_weights", _wrap_initialize_weights)
 
 
-def _sparing_networks(initialize_weights: Function) -> Function:
-    """Keep BatchNorm's eps and momentum.
+def _wrap_initialize_weights(initialize_weights: Function) -> Function:
+    """Keep BatchNorm's eps and momentum, and each activation's `inplace`.
 
-    And activations that are not in-place as they are: the tensor may be one of the maps, or be needed once more.
+    An activation made in-place could overwrite one of the maps, or a tensor that is read again.
     """
 
     def initialize(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -41,6 +41,6 @@ def _sparing_networks(initialize_weights: Function) -> Function:
 
 
 def _networks(model: nn.Module) -> list[Any]:
-    """Return the whole networks in a model; none where no process has asked for one yet."""
+    """List the whole networks in a model; none where this process has not imported `Network`."""
     loaded = sys.modules.get("yolo_backbones.backbones.network")
     return [module for module in model.modules() if isinstance(module, loaded.Network)] if loaded else []

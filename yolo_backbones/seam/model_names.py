@@ -1,4 +1,4 @@
-"""Models' names: `yaml_model_load` finds shipped and composed configs, and says what else a name may have meant."""
+"""Models' names: `yaml_model_load` finds shipped and composed configs, and suggests the nearest for an unknown name."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _checks: list[Callable[[Mapping[str, Any]], None]] = []
 
 
 def install() -> None:
-    """Have `yaml_model_load` know our names."""
-    wrap(tasks, "yaml_model_load", _with_our_models)
+    """Have `yaml_model_load` find models by this package's names."""
+    wrap(tasks, "yaml_model_load", _wrap_yaml_model_load)
 
 
 def checks_rows_by(check: Callable[[Mapping[str, Any]], None]) -> None:
-    """Have every config that is loaded checked."""
+    """Have `check` called on every config that is loaded."""
     if check not in _checks:
         _checks.append(check)
 
 
-def _with_our_models(yaml_model_load: Function) -> Function:
+def _wrap_yaml_model_load(yaml_model_load: Function) -> Function:
     def load(path: str | Path) -> dict[str, Any]:
         if "://" in str(path):
             return yaml_model_load(path)
         path = Path(path)
-        config = _ours(path)
+        config = _find_config(path)
         if config is None:
             try:
                 config = yaml_model_load(path)
             except FileNotFoundError:
-                raise FileNotFoundError(_unknown(path)) from None
+                raise FileNotFoundError(_not_found_message(path)) from None
         for check in _checks:
             check(config)
         return config
@@ -45,8 +45,8 @@ def _with_our_models(yaml_model_load: Function) -> Function:
     return load
 
 
-def _ours(path: Path) -> dict[str, Any] | None:
-    """Return the config of that name, shipped or composed; None for what is on disk or Ultralytics' own."""
+def _find_config(path: Path) -> dict[str, Any] | None:
+    """Find the config of that name, shipped or composed; None for a file on disk or a name of Ultralytics'."""
     if detectors.known(path.stem):
         return None
     file = configs.find_model(path)
@@ -55,21 +55,21 @@ def _ours(path: Path) -> dict[str, Any] | None:
         return {**config, "scale": tasks.guess_model_scale(path), "yaml_file": str(path)}
     if os.path.exists(path):
         return None
-    from ..composition import resolve  # knows every backbone, which other names need not wait for
+    from ..composition import resolve  # slow: it imports every backbone
 
     return resolve(path)
 
 
 def is_ours(path: Path) -> bool:
-    """Tell whether a config of that name could be loaded from here."""
+    """Tell whether this package can load a config of that name."""
     try:
-        return _ours(path) is not None
+        return _find_config(path) is not None
     except (FileNotFoundError, ValueError):
         return False
 
 
-def _unknown(path: Path) -> str:
-    from .. import composition  # as above
+def _not_found_message(path: Path) -> str:
+    from .. import composition  # slow, as above
 
     letter = names.scale(path.stem)
     known = [names.with_scale(stem, letter) for stem in [*configs.models(), *detectors.configs()]]

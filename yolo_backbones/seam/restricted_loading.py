@@ -1,13 +1,13 @@
-"""Restricted loading: which classes a checkpoint may name, and what an unpickler can do with them.
+"""Restricted loading: the classes that a checkpoint may name, and what an unpickler can do with them.
 
-`torch.load(weights_only=True)`, which Ultralytics uses under ULTRALYTICS_SAFE_LOAD, calls nothing but what is allowed
-by name. Ultralytics allows its own layers and torch's. This file allows ours, and those of timm and torchvision that
+`torch.load(weights_only=True)`, which Ultralytics uses under ULTRALYTICS_SAFE_LOAD, calls only what is allowed by
+name. Ultralytics allows its own layers and torch's. This file allows ours, and those of timm and torchvision that
 our networks are built from, with two limits:
 
 - A class is allowed if it is defined in the module that the file names, and is an nn.Module. A name that a module has
   merely imported (functools.partial, enum.Enum) is refused.
-- A class can be made an empty instance of, which is how pickle restores a module. It cannot be called: a constructor
-  that a file calls with arguments of its choice could read files, fetch weights, or call what it is handed.
+- The unpickler can make an empty instance of a class, which is how pickle restores a module. It cannot call the class:
+  with arguments that a file chooses, a constructor could read files, fetch weights, or call one of the arguments.
 """
 
 from __future__ import annotations
@@ -32,14 +32,12 @@ _IMPORTABLE = re.compile(
     r"(timm\.(layers|models)|yolo_backbones\.(families|layers|backbones))(\.[A-Za-z_]\w*)+|torchvision\.ops\.stochastic_depth"
 )
 
-# Classes of timm's that are no layers, and that its networks keep all the same.
-_PLAIN = frozenset({"timm.models._features.FeatureInfo"})
-_ENUMERATIONS = frozenset(
-    {"timm.layers.format.Format"}
-)  # restored by a call, which takes one of their own values alone
+# Classes of timm that are no layers, but that its networks contain.
+_PLAIN_CLASSES = frozenset({"timm.models._features.FeatureInfo"})
+_ENUMERATIONS = frozenset({"timm.layers.format.Format"})  # restored by a call, which takes only one of their own values
 
-# What torch's scan of a damaged or foreign file raises. The loading that follows says what the file is.
-_UNREADABLE = (
+# Errors of torch's scan of a damaged or foreign file. The loading that follows reports what is wrong.
+_SCAN_ERRORS = (
     ValueError,
     RuntimeError,
     EOFError,
@@ -50,54 +48,54 @@ _UNREADABLE = (
     pickle.UnpicklingError,
 )
 
-# Held for as long as a file is read: torch keeps one list for all threads, and no thread may lose what it added.
+# Held while a file is read: torch keeps one list for all threads, and no thread may lose what it added.
 _lock = threading.RLock()
 
 
 @contextlib.contextmanager
 def allowing(weight: str | Path, modules: Collection[str]) -> Iterator[None]:
-    """Allow what a checkpoint names of our layers, timm's and torchvision's, as long as it is being read.
+    """Allow the layers of ours, timm's and torchvision's that a checkpoint names, while it is read.
 
     Args:
         weight: the checkpoint's path.
-        modules: further modules whose layers are allowed, those of the user's own registered blocks. They are not
-            imported for it.
+        modules: further modules whose layers are allowed: those of the user's own registered blocks. They are not
+            imported here.
     """
-    with _lock:  # from the scan on, which leaves out what is allowed at the moment
-        entries = [entry for name in _named(weight) for entry in _entries(name, modules)]
+    with _lock:  # from the scan on, which omits what is allowed at that moment
+        entries = [entry for name in _names_in(weight) for entry in _entries_for(name, modules)]
         known = set(torch.serialization.get_safe_globals()) if entries else set()
         own = [entry for entry in entries if entry not in known]
         with torch.serialization.safe_globals(own) if own else contextlib.nullcontext():
             yield
 
 
-def _named(weight: str | Path) -> list[str]:
-    """Return everything that a checkpoint names beyond what torch allows by itself, as far as that can be read."""
+def _names_in(weight: str | Path) -> list[str]:
+    """List what a checkpoint names beyond what torch itself allows; nothing if it cannot be read."""
     scan: Callable[..., list[str]] | None = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)
     if scan is None:  # torch before 2.6, where Ultralytics restricts nothing either
         return []
     try:
         return sorted(scan(weight))
-    except _UNREADABLE:
+    except _SCAN_ERRORS:
         return []
 
 
-def _entries(name: str, modules: Collection[str]) -> list[Any]:
-    """Say what to hand to torch so that a checkpoint may name `name`; nothing if it may not."""
+def _entries_for(name: str, modules: Collection[str]) -> list[Any]:
+    """List what torch must be given so that a checkpoint may name `name`; nothing if it may not."""
     module, _, attribute = name.rpartition(".")
-    cls = _defined(module, attribute, modules)
+    cls = _class_defined_in(module, attribute, modules)
     if cls is None:
         return []
     if name in _ENUMERATIONS:
         return [(cls, name)]
-    if not issubclass(cls, nn.Module) and name not in _PLAIN:
+    if not issubclass(cls, nn.Module) and name not in _PLAIN_CLASSES:
         return []
-    # Torch looks classes of instances up as well, by identity. No file can spell this name: one ends at a line's end.
+    # Torch also looks up an instance's class, by identity. No file can contain this name: a name ends at a line's end.
     return [(_restorable(cls), name), (cls, f"{name}\n")]
 
 
-def _defined(module: str, attribute: str, modules: Collection[str]) -> type | None:
-    """Return the class that is defined at the top of a module under that name, if the module is one to look into."""
+def _class_defined_in(module: str, attribute: str, modules: Collection[str]) -> type | None:
+    """Find the class defined at the top of a module under that name, if the module may be searched."""
     if module in modules:
         found = sys.modules.get(module)
     elif _IMPORTABLE.fullmatch(module):
@@ -113,7 +111,7 @@ def _defined(module: str, attribute: str, modules: Collection[str]) -> type | No
 
 
 class _Restorable:
-    """Stands for a class in the unpickler's hands."""
+    """Stand-in for a class, given to the unpickler in its place."""
 
     cls: type
 
@@ -127,5 +125,5 @@ _stand_ins: dict[type, type[_Restorable]] = {}
 
 
 def _restorable(cls: type) -> type[_Restorable]:
-    """Return one stand-in a class, so that concurrent loads share their entries."""
+    """Return the stand-in of a class: always the same one, so that concurrent loads share their entries."""
     return _stand_ins.setdefault(cls, type(cls.__name__, (_Restorable,), {"cls": cls}))

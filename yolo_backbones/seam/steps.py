@@ -1,4 +1,4 @@
-"""The steps of the seam: what each needs of Ultralytics, and what is lost where that is not there."""
+"""The steps of the seam: what each needs of Ultralytics, and what is lost where that is missing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from . import block_rows, checkpoints, data_names, fusing, initialisation, model
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that the package changes of Ultralytics.
+    """One change that the package makes to Ultralytics.
 
     Attributes:
-        name: what it is.
-        install: changes it. May be called again: a reload of Ultralytics' modules undoes some of it.
-        needs: what it wraps or writes to, as `module:attribute`.
+        name: its name in messages.
+        install: makes the change. It may be called again: a reload of Ultralytics' modules undoes some changes.
+        needs: the attributes that it wraps or writes to, as `module:attribute`.
         lost: what does not work without it.
-        essential: whether models of ours cannot be built without it.
+        essential: true if no model of the package can be built without it.
     """
 
     name: str
@@ -28,11 +28,11 @@ class Step:
     essential: bool = False
 
     def missing(self) -> list[str]:
-        """Return the needs that this Ultralytics does not meet."""
-        return [need for need in self.needs if not _there(need)]
+        """List the needs that this Ultralytics does not meet."""
+        return [need for need in self.needs if not _exists(need)]
 
 
-def _there(need: str) -> bool:
+def _exists(need: str) -> bool:
     module, _, path = need.partition(":")
     try:
         found: object = importlib.import_module(module)
@@ -47,7 +47,7 @@ STEPS = (
     Step(
         "blocks in rows",
         block_rows.install,
-        (),  # without `parse_model` of that name it finds another way
+        (),  # it also works where `parse_model` has another name
         "model YAMLs know none of the package's blocks, so none of its models can be built",
         essential=True,
     ),

@@ -1,4 +1,4 @@
-"""Families' training hooks, as callbacks of every trainer's, in each of its processes."""
+"""Families' training hooks, as callbacks of every trainer, in each of its processes."""
 
 from __future__ import annotations
 

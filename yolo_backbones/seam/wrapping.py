@@ -1,4 +1,4 @@
-"""Wrapping functions of Ultralytics', also where they were imported earlier."""
+"""Wrapping of Ultralytics' functions, also where other modules have imported them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def wrap(owner: Any, name: str, wrapper: Callable[[Function], Function]) -> None
     Args:
         owner: a module or a class.
         name: of the function in it.
-        wrapper: gives the function to call in its place.
+        wrapper: takes the function, and returns the one to call in its place.
     """
     original = getattr(owner, name)
     if wrapped(original):
@@ -32,5 +32,5 @@ def wrap(owner: Any, name: str, wrapper: Callable[[Function], Function]) -> None
 
 
 def wrapped(function: object) -> bool:
-    """Tell whether a function is one of ours around one of Ultralytics'."""
+    """Tell whether a function is one that `wrap` has put in place."""
     return getattr(function, _MARK, False) is True

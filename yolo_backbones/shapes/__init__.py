@@ -2,9 +2,9 @@
 
 `cfg/datasets/shapes.yaml`, `shapes-seg.yaml` and `shapes-obb.yaml` call `draw` the first time they are used. Colour,
 size, angle and ground say nothing about the class, so a network that finds these objects has learnt their shape. A
-label holds the pixels of its object that can be seen, as COCO's do, and no object is hidden so far that a label for it
-would be a guess. For boxes and polygons the pictures are the same. For oriented boxes every shape is slender and wholly
-in the picture: the angle of a circle or of a regular star says nothing, and one cut off gets the angle of the edge.
+label covers the visible pixels of its object, as COCO's do, and most of each object is visible. For boxes and polygons
+the pictures are the same. For oriented boxes every shape is slender and wholly in the picture: a circle or a regular
+star has no angle, and a shape cut off by the picture's edge gets the edge's angle.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .scene import CLASSES, COUNT, MIN_VISIBLE, Scene, Shape, arrange
 __all__ = ["CLASSES", "COUNT", "MIN_VISIBLE", "TASKS", "Scene", "Shape", "arrange", "draw", "paint"]
 
 TASKS = ("detect", "segment", "obb")  # as Ultralytics names them
-_NOTE = "README.txt"  # written into the set: what was drawn, so that a second call can tell
+_NOTE = "README.txt"  # file in the set that says what was drawn, for later calls
 
 
 def draw(
@@ -31,7 +31,7 @@ def draw(
     """Draw a set into the folder `root`, in the layout of Ultralytics: images/ and labels/, in each train/ and val/.
 
     The same arguments give the same files, and picture i of a split does not depend on how many there are. The folder
-    appears in one step when everything is drawn. If the very same set is there already, nothing is done.
+    appears in one step when everything is drawn. If the same set is there already, nothing is done.
 
     Args:
         root: the folder to make; its parents are made too.
@@ -39,7 +39,7 @@ def draw(
         val: number of pictures to validate on.
         imgsz: side of the square pictures in pixels.
         seed: any non-negative integer.
-        task: what the labels are: boxes (`detect`), polygons (`segment`) or oriented boxes (`obb`).
+        task: kind of labels: boxes (`detect`), polygons (`segment`) or oriented boxes (`obb`).
 
     Raises:
         ValueError: a count below 1, `imgsz` below 64, a negative `seed`, or a `task` with no labels here.
@@ -55,7 +55,7 @@ def draw(
     root = Path(root).resolve()
     note = f"Drawn by yolo_backbones.shapes.draw(train={train}, val={val}, imgsz={imgsz}, seed={seed}"
     note += ")\n" if task == "detect" else f", task={task!r})\n"
-    if _holds(root, note):
+    if _is_same_set(root, note):
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise FileExistsError(f"shapes.draw: {root} exists and is not this set; delete it or draw into another folder")
@@ -76,11 +76,11 @@ def draw(
                 root.rmdir()  # empty, see above; Windows does not rename onto a folder
             os.replace(work, root)
         except OSError:
-            if not _holds(root, note):  # otherwise another process was faster with the same files
+            if not _is_same_set(root, note):  # else another process was faster with the same files
                 raise
 
 
-def _holds(root: Path, note: str) -> bool:
+def _is_same_set(root: Path, note: str) -> bool:
     file = root / _NOTE
     return (root / "images" / "val").is_dir() and file.is_file() and file.read_text(encoding="utf-8") == note
 
@@ -98,7 +98,7 @@ def _write(image: Path, label: Path, rng: np.random.Generator, imgsz: int, task:
 
 
 def _labels(scene: Scene, task: str) -> list[np.ndarray]:
-    """Return what follows the class in a label, for each shape: (K,) float, as shares of the picture's side."""
+    """Return the numbers after the class in each shape's label: (K,) float, as shares of the picture's side."""
     imgsz = len(scene.owner)
     if task == "obb":
         return [corners.ravel() / imgsz for corners in scene.oriented_boxes()]

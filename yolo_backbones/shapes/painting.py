@@ -1,4 +1,4 @@
-"""The paint of a scene: textured ground, and fills that stand out from it."""
+"""Painting of a scene: textured ground, and fills that stand out from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     for shape in scene.shapes:
         coverage = shape.coverage(imgsz)
         x, y, w, h = cv2.boundingRect(coverage)
-        part, coverage = canvas[y : y + h, x : x + w], coverage[y : y + h, x : x + w]  # the rest stays as it is
+        part, coverage = canvas[y : y + h, x : x + w], coverage[y : y + h, x : x + w]  # the rest does not change
         fill = _fill(rng, np.array(cv2.mean(part, coverage)[:3])) * (1 + 0.2 * _ramp(rng, h, w))[..., None]
         part += (coverage / np.float32(255))[..., None] * (fill - part)
     canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.2, 0.9))
@@ -27,7 +27,7 @@ def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 def _fill(rng: np.random.Generator, below: np.ndarray) -> np.ndarray:
     """Return a random colour that stands out from `below`; both (3,) BGR in 0..255."""
-    while True:  # at most a few turns: a colour as close as that is rare wherever `below` lies
+    while True:  # a few turns at most: few colours are that close to `below`
         fill = rng.uniform(15, 240, 3).astype(np.float32)
         if np.linalg.norm(fill - below) > MIN_CONTRAST:
             return fill
@@ -41,7 +41,7 @@ def _ramp(rng: np.random.Generator, h: int, w: int) -> np.ndarray:
 
 
 def _ground(rng: np.random.Generator, imgsz: int) -> np.ndarray:
-    """Return two colours mixed by noise in octaves, a slope and, in half of the pictures, stripes.
+    """Return a ground of two colours mixed by noise in octaves, a slope and, in half of the pictures, stripes.
 
     Shape:
         (imgsz, imgsz, 3) float32, BGR in 0..255.

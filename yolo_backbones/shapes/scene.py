@@ -1,4 +1,4 @@
-"""The drawn shapes as geometry, and their arrangement."""
+"""Shapes as geometry, and their arrangement in a picture."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 CLASSES = ("circle", "rectangle", "triangle", "star", "ring")
 
 RADIUS = (0.07, 0.25)  # of the circumscribed circle, as a share of the picture's side; log-uniform between
-COUNT = (3, 8)  # objects that are tried for, least and most
-MIN_VISIBLE = 0.6  # every object keeps at least this share of its area in sight
-SLENDER = (0.3, 0.5)  # of slender shapes: their width against their length, as a share of what it would be otherwise
+COUNT = (3, 8)  # least and most objects that are wanted in a picture
+MIN_VISIBLE = 0.6  # least visible share of each object's area
+SLENDER = (0.3, 0.5)  # of slender shapes: width over length, as a share of the same in other shapes
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One object as geometry: everything a box, an oriented box or a polygon label is made from.
+    """One object as geometry, from which every kind of label is made.
 
     Args:
         cls: index into `CLASSES`.
@@ -30,12 +30,12 @@ class Shape:
 
     @property
     def area(self) -> float:
-        """Square pixels inside the outline and outside the hole, in the picture or not."""
+        """Area inside the outline and outside the hole in square pixels, in the picture or not."""
         outline, *holes = (cv2.contourArea(contour) for contour in self.contours)
         return outline - sum(holes)
 
     def coverage(self, imgsz: int) -> np.ndarray:
-        """Return how much of each pixel the shape covers: (imgsz, imgsz) uint8, 255 is all of it."""
+        """Return the share of each pixel that the shape covers: (imgsz, imgsz) uint8, 255 is all of it."""
         canvas = np.zeros((imgsz, imgsz), np.uint8)
         bits = 4  # fillPoly takes fixed-point coordinates; a hole works because it fills by the even-odd rule
         points = [np.rint(contour * (1 << bits)).astype(np.int32) for contour in self.contours]
@@ -48,14 +48,14 @@ class Scene:
 
     Args:
         shapes: the objects.
-        owner: (imgsz, imgsz) int, the index of the shape seen at each pixel, -1 for the ground.
+        owner: (imgsz, imgsz) int, index of the shape that is visible at each pixel, -1 for the ground.
     """
 
     shapes: tuple[Shape, ...]
     owner: np.ndarray
 
     def boxes(self) -> np.ndarray:
-        """Return the extent of what is seen of each shape: (N, 4) float, x1 y1 x2 y2 in pixels, x2 and y2 exclusive."""
+        """Return the box of each shape's visible part: (N, 4) float, x1 y1 x2 y2 in pixels, x2 and y2 exclusive."""
         boxes = np.zeros((len(self.shapes), 4))
         for i in range(len(self.shapes)):
             x, y, w, h = cv2.boundingRect((self.owner == i).astype(np.uint8))
@@ -63,11 +63,11 @@ class Scene:
         return boxes
 
     def oriented_boxes(self) -> np.ndarray:
-        """Return the smallest rectangle at any angle around what is seen of each shape.
+        """Return the smallest rectangle at any angle around each shape's visible part.
 
         Shape:
-            (N, 4, 2) float: corners in pixels, clockwise as one sees them, from the left of the centre on; so those of
-            an upright box begin at the top left. They may leave the picture.
+            (N, 4, 2) float: corners in pixels, clockwise on the screen, starting left of the centre, so at the
+            top left for an upright box. They may lie outside the picture.
         """
         boxes = np.zeros((len(self.shapes), 4, 2))
         for i in range(len(self.shapes)):
@@ -79,10 +79,10 @@ class Scene:
         return boxes
 
     def polygons(self) -> list[np.ndarray]:
-        """Return the outline of what is seen of each shape: (P, 2) float, the middles of the pixels along it.
+        """Return the outline of each shape's visible part: (P, 2) float, the middles of the pixels along it.
 
-        A label is one polygon. So holes, and parts that something in front cuts off, are joined to the first part by a
-        line there and back, and what is inside counts by the even-odd rule.
+        A label is one polygon. So a line there and back joins holes, and parts cut off by a shape in front, to the
+        first part. The even-odd rule tells what is inside.
         """
         polygons = []
         for i in range(len(self.shapes)):
@@ -99,18 +99,17 @@ class Scene:
 def arrange(rng: np.random.Generator, imgsz: int, slender: bool = False) -> Scene:
     """Place shapes one in front of the other.
 
-    A place that would hide too much of any of them is refused. So every shape gets a label, and no half-seen one is
-    left without for the network to be punished for.
+    A place that would hide too much of any shape is refused. So every shape is visible enough for a label.
 
     Args:
-        rng: where every choice comes from.
+        rng: source of every choice.
         imgsz: side of the square picture in pixels.
-        slender: every shape is long and narrow, and none leaves the picture.
+        slender: True makes every shape long and narrow, and keeps it wholly in the picture.
     """
     shapes: list[Shape] = []
     owner = np.full((imgsz, imgsz), -1)
     wanted = int(rng.integers(COUNT[0], COUNT[1], endpoint=True))
-    for _ in range(4 * wanted):  # enough tries: a picture that stays a little emptier does no harm
+    for _ in range(4 * wanted):  # if these are not enough, the picture has fewer shapes
         if len(shapes) == wanted:
             break
         shape = _random_shape(rng, imgsz, slender)
@@ -131,7 +130,7 @@ def _random_shape(rng: np.random.Generator, imgsz: int, slender: bool) -> Shape:
         polars = _slender(polars, rng.uniform(*SLENDER))
         angle, reach = polars[0]
         outline = _contour(angle + turn, radius * reach, np.zeros(2))
-        centre = centre * (1 - np.ptp(outline, 0) / imgsz) - outline.min(0)  # anywhere that leaves all in the picture
+        centre = centre * (1 - np.ptp(outline, 0) / imgsz) - outline.min(0)  # anywhere that keeps it in the picture
     return Shape(cls, tuple(_contour(angle + turn, radius * reach, centre) for angle, reach in polars))
 
 
@@ -157,10 +156,10 @@ def _polar(name: str, rng: np.random.Generator) -> list[tuple[np.ndarray, np.nda
 
 
 def _slender(polars: list[tuple[np.ndarray, np.ndarray]], share: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return what `_polar` returns, made narrower against its length, with the area it had.
+    """Return the result of `_polar` made longer and narrower, with the same area.
 
-    It grows along its longer side. A triangle that grew along its height would have three rectangles of the same,
-    smallest, area around it, each at another angle.
+    It grows along its longer side. A triangle that grew along its height would have three smallest rectangles around
+    it, of the same area and at different angles.
     """
     contours = [_contour(angle, reach, np.zeros(2)) for angle, reach in polars]
     scale = np.full(2, np.sqrt(share))

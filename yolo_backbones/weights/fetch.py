@@ -1,6 +1,6 @@
 """Files from the Hugging Face hub and from urls: from their caches, or downloaded into them.
 
-A file comes from here only if it can be read, and one that cannot does not stay in a cache.
+Only files that can be read are returned. Others are removed from the cache.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def from_hub(full: str, hub_id: str) -> Path:
     where = f"{repo} on the Hugging Face hub"
     for file in _HUB_FILES:
         cached = hub.try_to_load_from_cache(repo, file, revision=revision or None)
-        if isinstance(cached, str) and _from_cache(full, Path(cached)) is not None:
+        if isinstance(cached, str) and _read_cached(full, Path(cached)) is not None:
             return Path(cached)
     for file in _HUB_FILES:
         try:
             with captured("huggingface_hub"):
-                # First whether it is there: without a network the download itself would try for half a minute.
+                # Ask first whether it exists: without internet access the download itself would try for half a minute.
                 hub.get_hf_file_metadata(hub.hf_hub_url(repo, file, revision=revision or None))
                 path = Path(hub.hf_hub_download(repo, file, revision=revision or None))
         except GatedRepoError:
@@ -50,19 +50,19 @@ def from_hub(full: str, hub_id: str) -> Path:
         except Exception as error:  # which ones depends on the release of the hub's client and on what it uses for HTTP
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 continue
-            raise _no_network(full, where, error) from None
+            raise _download_error(full, where, error) from None
         try:
             contents(path)
         except Unusable as error:
             raise discarded(full, path, where, error.reason) from None
         return path
-    raise ValueError(f"{full}: {where} has neither {' nor '.join(_HUB_FILES)}; {_instead(full)}")
+    raise ValueError(f"{full}: {where} has neither {' nor '.join(_HUB_FILES)}; {_way_out(full)}")
 
 
 def from_url(full: str, url: str, file: str) -> tuple[Path, Any]:
-    """Return a file from torch.hub's cache, downloaded if it is not there, and what it holds."""
+    """Return a file from torch.hub's cache, downloaded if it is not there, and its contents."""
     target = Path(torch.hub.get_dir()) / "checkpoints" / file
-    if target.is_file() and (found := _from_cache(full, target)) is not None:
+    if target.is_file() and (found := _read_cached(full, target)) is not None:
         return target, found
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{file}.{uuid.uuid4().hex}.part")  # of this process alone
@@ -73,20 +73,20 @@ def from_url(full: str, url: str, file: str) -> tuple[Path, Any]:
     except Unusable as error:
         raise discarded(full, part, url, error.reason) from None
     except (OSError, http.client.HTTPException) as error:
-        raise _no_network(full, url, error) from None
+        raise _download_error(full, url, error) from None
     finally:
         part.unlink(missing_ok=True)
     return target, found
 
 
 def discarded(full: str, path: Path, where: str, reason: str) -> ValueError:
-    """Remove a file that cannot be used; give the error to raise."""
+    """Remove a file that cannot be used, and return the error to raise."""
     _remove(path)
-    return ValueError(f"{full}: what came from {where} {reason}, and has not been kept; try again, or {_instead(full)}")
+    return ValueError(f"{full}: what came from {where} {reason}, and has not been kept; try again, or {_way_out(full)}")
 
 
-def _from_cache(full: str, path: Path) -> Any:
-    """Return what a cached file holds; None if it cannot be read, and then it is gone."""
+def _read_cached(full: str, path: Path) -> Any:
+    """Read a cached file; if it cannot be read, remove it and return None."""
     try:
         return contents(path)
     except Unusable as error:
@@ -96,7 +96,7 @@ def _from_cache(full: str, path: Path) -> Any:
 
 
 def _remove(path: Path) -> None:
-    """Remove a cached file: in the hub's cache, the link and what it points to."""
+    """Remove a cached file: in the hub's cache, the link and its target."""
     blob = path.resolve()
     path.unlink(missing_ok=True)  # another process may have been first
     blob.unlink(missing_ok=True)
@@ -114,14 +114,14 @@ def _download(url: str, path: Path, title: str) -> None:
             raise ConnectionError(f"it broke off after {file.tell()} of {size} bytes")
 
 
-def _no_network(full: str, where: str, error: Exception) -> ConnectionError:
-    # The first sentence of the cause is enough for ours.
+def _download_error(full: str, where: str, error: Exception) -> ConnectionError:
+    # Only the first sentence of the cause.
     cause = re.split(r"[.]?\s*\n|[.]\s", str(error).strip())[0].rstrip(".") or type(error).__name__
     return ConnectionError(
         f"{full}: its weights are in no cache and could not be downloaded from {where} ({cause}); do it once where "
-        f"there is a network, or {_instead(full)}"
+        f"there is a network, or {_way_out(full)}"
     )
 
 
-def _instead(full: str) -> str:
+def _way_out(full: str) -> str:
     return f"give a file, weights=path, or use the name without the tag, {full.partition('.')[0]}"

@@ -1,4 +1,4 @@
-"""Tensors made to fit a network, put into it, or refused as another's."""
+"""Tensors checked against a network, adapted to it, and loaded into it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def fitted(
     ignored: Collection[str],
     channels: int,
 ) -> State:
-    """Return the tensors, the first convolutions adapted to the channels.
+    """Check that tensors are a network's; return them with the first convolutions adapted to the channels.
 
     Args:
         state: the tensors.
         renamed: the network's name of each.
         shapes: of the network's parameters.
-        first: the network's convolutions that see the image.
+        first: the network's convolutions that read the image.
         ignored: the network's parameters that may be of another shape.
         channels: of the image.
 
@@ -44,11 +44,11 @@ def fitted(
             value = found[key] = adapt_input_conv(channels, value, base_chans=value.shape[1])
         if tuple(value.shape) != shape:
             raise Unusable(
-                f"is the state dict of another network: {key} is {_size(value.shape)}, and would have to be "
-                f"{_size(shape)}"
+                f"is the state dict of another network: {key} is {_shape_text(value.shape)}, and would have to be "
+                f"{_shape_text(shape)}"
             )
         fits += value.is_floating_point()
-    # A name or two is common to many networks (bn1.weight), and may even have the same shape.
+    # Many networks share a name or two (bn1.weight), even with the same shape.
     known = sum(value.is_floating_point() for value in state.values())
     if not fits or 2 * fits < min(known, len(shapes)):
         which = f"only {fits} of its {len(state)} tensors fit" if fits else f"none of its {len(state)} tensors fits"
@@ -56,7 +56,7 @@ def fitted(
     return found
 
 
-def _size(shape: Sequence[int]) -> str:
+def _shape_text(shape: Sequence[int]) -> str:
     return "x".join(str(n) for n in shape) or "a single number"
 
 
@@ -73,14 +73,14 @@ def apply(
     Args:
         network: with or without its classifier.
         weights: what to load.
-        rename: our name of a parameter from the publisher's; None if the names are ours. Weights that have our names
-            already are not renamed.
+        rename: turns a publisher's name of a parameter into ours; None if the names are ours. Weights that already
+            have our names are not renamed.
         name: the network's, for the report.
         classifier: the parts of the network that only classify.
         unused: the parts between its last map and the classifier.
 
     Raises:
-        ValueError: nothing fits.
+        ValueError: no tensor fits.
     """
     target = network.state_dict()
     fitting: State = {}
@@ -96,7 +96,7 @@ def apply(
         else:
             left_out[key] = "of another shape" if own in target else FOREIGN
     network.load_state_dict(fitting, strict=False)
-    # Integers may be missing: BatchNorm's counters change nothing, and other ones networks know without them.
+    # Integers may be missing: BatchNorm's counters change nothing, and networks compute the others themselves.
     missing = [
         key
         for key, value in target.items()

@@ -1,4 +1,4 @@
-"""While a checkpoint is being read, no weights are fetched or read: a file must not reach beyond itself."""
+"""A guard: while a checkpoint is being read, no weights are fetched, and no other file is read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def refuse_while_loading(what: str) -> None:
     """Refuse to go on if this thread is reading a checkpoint.
 
     Raises:
-        UnpicklingError: it is: the file builds a network, which no checkpoint of Ultralytics' does.
+        UnpicklingError: it is. Such a file builds a network, which no checkpoint of Ultralytics does.
     """
     if getattr(_thread, "loading", False):
         raise pickle.UnpicklingError(f"the checkpoint builds a network that asks for {what}, which is not allowed")

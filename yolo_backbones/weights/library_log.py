@@ -1,4 +1,4 @@
-"""Libraries that load for us, kept from the console: what is worth saying we say in one sentence of our own."""
+"""Messages of libraries that load for us: kept from the console, and told in one sentence of our own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _lock = threading.RLock()  # a logger's handlers are every thread's
 
 @contextlib.contextmanager
 def captured(library: str) -> Iterator[list[logging.LogRecord]]:
-    """Keep a library's log from the console; give what it warns of."""
+    """Keep a library's log from the console; yield the list of its warnings."""
     logger, said = logging.getLogger(library), BufferingHandler(sys.maxsize)
     said.setLevel(logging.WARNING)
     with _lock:

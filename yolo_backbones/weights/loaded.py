@@ -23,7 +23,7 @@ class Weights:
         classifier: those names in `state` that only classification needs.
         mean: of the images they were trained on, in 0..1, one a channel.
         std: likewise.
-        origin: what to call them in a message.
+        origin: where they come from, for messages.
     """
 
     state: State

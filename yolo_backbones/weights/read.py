@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".npz", ".tar"}  # that name a file, and no tag
-_AGAIN = "download it again"
+SUFFIXES = {".safetensors", ".pth", ".pt", ".bin", ".npz", ".tar"}  # that mark a file, not a tag
+_DOWNLOAD_AGAIN = "download it again"
 
 
 class Unusable(Exception):
-    """A file that holds no weights for us: what it is, as in "the file is empty", and what to do."""
+    """A file without usable weights: the reason, as in "is empty", and the way out."""
 
     def __init__(self, reason: str, way_out: str = "") -> None:
         super().__init__(reason)
@@ -27,7 +27,7 @@ class Unusable(Exception):
 
 
 def contents(path: Path) -> Any:
-    """Return what a file of weights holds; which format it is, its first bytes say.
+    """Read what a file of weights holds; its first bytes tell its format.
 
     Raises:
         Unusable: it holds none, or not all of them.
@@ -36,7 +36,7 @@ def contents(path: Path) -> Any:
         head = file.read(512)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not head:
-        raise Unusable("is empty", _AGAIN)
+        raise Unusable("is empty", _DOWNLOAD_AGAIN)
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise Unusable("is an HTML page in place of weights", "download the file itself, not the page about it")
     if start.startswith(b"version https://git-lfs"):
@@ -57,14 +57,14 @@ def contents(path: Path) -> Any:
     except Exception as error:  # each format has errors of its own, and a damaged file may raise any
         refused = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if refused:
-            raise _pickled("ultralytics" if _mentions(path, b"ultralytics") else refused[1]) from error
+            raise _pickled_objects("ultralytics" if _mentions(path, b"ultralytics") else refused[1]) from error
         if head[8:9] == b"{" or head[:2] == b"PK" or head[:1] == b"\x80":
-            raise Unusable("is truncated or damaged", _AGAIN) from error
+            raise Unusable("is truncated or damaged", _DOWNLOAD_AGAIN) from error
         raise Unusable("is no file of weights", "give a .safetensors, .pth, .pt, .bin or .npz file") from error
 
 
 def state_dict(found: Any) -> dict[str, torch.Tensor]:
-    """Return the state dict in what a file holds: of the averaged network where a checkpoint of training has both.
+    """Find the state dict in what a file holds: the averaged one where a training checkpoint has two.
 
     Raises:
         Unusable: there is none.
@@ -72,7 +72,7 @@ def state_dict(found: Any) -> dict[str, torch.Tensor]:
     for key in ("state_dict_ema", "model_ema", "state_dict", "model", "module"):
         inner = found.get(key) if isinstance(found, Mapping) else None
         if isinstance(inner, nn.Module):
-            raise _pickled(
+            raise _pickled_objects(
                 "ultralytics" if type(inner).__module__.startswith(("ultralytics", "yolo_backbones")) else ""
             )
         if isinstance(inner, Mapping):
@@ -97,7 +97,7 @@ def _mentions(path: Path, word: bytes) -> bool:
         return any(word in archive.read(name) for name in archive.namelist() if name.endswith(".pkl"))
 
 
-def _pickled(what: str) -> Unusable:
+def _pickled_objects(what: str) -> Unusable:
     if what == "ultralytics":
         return Unusable(
             "is a checkpoint of Ultralytics, a whole detector", "give it as `pretrained=` or `model=`, not as weights"

@@ -9,23 +9,23 @@ from ultralytics.utils import LOGGER
 
 from .loaded import Weights
 
-# Why a tensor is left out; these two are no surprise, any other reason makes the report a warning.
+# Reasons why a tensor is left out. The first two are expected; any other makes the report a warning.
 CLASSIFIER = "the classifier"
 UNUSED = "behind the last map used"
 FOREIGN = "not part of the network"
 _EXPECTED = {CLASSIFIER, UNUSED}
-_LISTED = 5  # names in a message
+_MOST_LISTED = 5  # names in a message
 
 
 def report(weights: Weights, loaded: int, missing: Sequence[str], left_out: Mapping[str, str], name: str) -> None:
-    """Log in one line what was loaded: a warning where it is less than one would expect.
+    """Log in one line what was loaded; as a warning if parameters are missing or tensors do not belong.
 
     Args:
         weights: from `load`.
         loaded: how many of its tensors are in the network now.
         missing: the network's parameters that got none.
         left_out: the tensors that did not get into the network, each with the reason; `CLASSIFIER` and `UNUSED` are
-            no surprise.
+            expected.
         name: the network's.
 
     Raises:
@@ -46,6 +46,6 @@ def report(weights: Weights, loaded: int, missing: Sequence[str], left_out: Mapp
 
 
 def some(names: Collection[str]) -> str:
-    """Return the first few names, and how many more."""
-    listed = ", ".join(itertools.islice(names, _LISTED))
-    return f"{listed} and {len(names) - _LISTED} more" if len(names) > _LISTED else listed
+    """Join the first few names, and count the others."""
+    listed = ", ".join(itertools.islice(names, _MOST_LISTED))
+    return f"{listed} and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else listed

@@ -26,7 +26,7 @@ class TimmBackbone(PublishedBackbone):
         return tuple(weights.published(self.name))
 
     def trained_with(self, tag: str | None) -> Normalisation:
-        """Implement `PublishedBackbone.trained_with`; without published weights, what timm would train with."""
+        """Return a tag's values, or timm's for training where no weights are published."""
         return weights.normalisation(self.name, tag)
 
     def features(self, strides: Strides, channels: int, source: str | None) -> TimmFeatures:
@@ -50,7 +50,7 @@ class TimmBackbone(PublishedBackbone):
 
 
 def find(name: str) -> TimmBackbone | None:
-    """Return the architecture of that name; None if timm has none.
+    """Find the architecture of that name; None if timm has none.
 
     The table of backbones is asked first: timm takes seconds to import.
     """

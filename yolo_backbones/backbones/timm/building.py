@@ -1,4 +1,4 @@
-"""timm's feature networks, built and loaded with weights of the whole network."""
+"""timm's feature networks, built, and loaded with weights of the whole network."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import nn
 
 from .embeddings import resampled
 
-# Held while timm loads weights, since its loader is replaced for a while, and in all threads at once.
+# Held while timm loads weights: its loader is replaced for that time, in all threads.
 loading = threading.Lock()
 
 
 class FeatureNetwork(nn.Module):
-    """A feature network of timm's, whichever of its wrappers it comes in.
+    """A feature network of timm's, taken out of its wrapper.
 
     Args:
         wrapper: what `create_model(..., features_only=True)` returned.
@@ -56,12 +56,12 @@ class FeatureNetwork(nn.Module):
 
 
 def create(name: str, indices: Sequence[int], channels: int, **options: Any) -> nn.Module:
-    """Return the feature network with the maps at `indices`, as timm builds it."""
+    """Build the feature network with the maps at `indices`, as timm does."""
     import timm
 
     wrapper = timm.create_model(name, features_only=True, out_indices=tuple(indices), in_chans=channels, **options)
     if hasattr(wrapper, "hooks"):
-        # Hooks of copies and of unpickled networks would not be theirs. These networks can return the maps as well.
+        # Copied and unpickled networks would keep the original's hooks. These networks can return the maps too.
         wrapper = timm.create_model(
             name, features_only=True, out_indices=tuple(indices), in_chans=channels, feature_cls="getter", **options
         )
@@ -71,20 +71,20 @@ def create(name: str, indices: Sequence[int], channels: int, **options: Any) -> 
 def create_with(
     state: Mapping[str, torch.Tensor], name: str, indices: Sequence[int], channels: int, options: Mapping[str, Any]
 ) -> tuple[nn.Module, list[str], tuple[str, ...], tuple[str, ...]]:
-    """Create the network with weights; return also what these lack, what has no use, and what it does not know.
+    """Build the network with weights; return also what these lack, what has no use, and what it does not know.
 
-    timm's own loader says nothing of what it did not find, but only within it is the filter known that renames old
-    checkpoints and resizes position embeddings. So it is replaced while the network is built.
+    timm's own loader does not report what it did not find. But only the loader is given the filter that renames old
+    checkpoints and resizes position embeddings. So the loader is replaced while the network is built.
 
     Raises:
-        ValueError: the weights are not even under names that timm can make sense of.
+        ValueError: timm's filter does not know the weights' names.
     """
     builder = importlib.import_module("timm.models._builder")
     names: dict[int, str] = {}
     unused: list[str] = []
 
     def load_pretrained(model: nn.Module, *args: Any, filter_fn: Any = None, **options: Any) -> None:
-        given = _filtered(dict(state), model, filter_fn)
+        given = _apply_filter(dict(state), model, filter_fn)
         names.clear()
         for key, own in model.state_dict(keep_vars=True).items():
             value = given.get(key)
@@ -102,17 +102,17 @@ def create_with(
         except LookupError as error:  # the filter looks for tensors that are not there
             raise ValueError(f"{name}: its weights lack {error}; are these another network's?") from error
     kept = net.state_dict(keep_vars=True)
-    # Indices, which some networks keep among their tensors, follow from the size they were built for.
+    # Some networks keep indices among their tensors. These follow from the size that the network is built for.
     missing = [key for key, value in kept.items() if id(value) not in names and value.is_floating_point()]
     needed = {id(value) for value in kept.values()}
     return net, missing, tuple(sorted(key for tensor, key in names.items() if tensor not in needed)), tuple(unused)
 
 
-def _filtered(state: dict[str, torch.Tensor], model: nn.Module, filter_fn: Any) -> dict[str, torch.Tensor]:
-    """Return the weights under the names that `model` has, as timm's filter for it sees to it."""
+def _apply_filter(state: dict[str, torch.Tensor], model: nn.Module, filter_fn: Any) -> dict[str, torch.Tensor]:
+    """Rename the weights as `model` names them, by timm's filter for it."""
     if filter_fn is None:
         return state
     try:
         return filter_fn(state, model)
-    except TypeError:  # older filters know nothing of the model
+    except TypeError:  # older filters do not take the model
         return filter_fn(state)

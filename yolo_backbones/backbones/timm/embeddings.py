@@ -9,14 +9,14 @@ import torch.nn.functional as F
 
 
 def resampled(value: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:
-    """Position embeddings at another resolution, where timm's own filter leaves them; None if they are no such grid.
+    """Resize position embeddings that timm's own filter leaves as they are; None if they are no such grid.
 
-    The grid is two dimensions of four, next to each other, or a square in one, behind up to two tokens of a class, or a
-    line in one (offsets along a side).
+    The grid is two neighbouring dimensions of four; or a square in one dimension, behind up to two class tokens; or a
+    line in one dimension (offsets along a side).
 
     Args:
         value: the embeddings.
-        shape: what to bring them to.
+        shape: their new shape.
     """
     others = [d for d, (n, m) in enumerate(zip(value.shape, shape)) if n != m]
     if value.ndim != len(shape) or not others or others[-1] - others[0] != len(others) - 1:

@@ -25,7 +25,7 @@ from .maps import Map, maps
 from .plan import ODD, Plan, plan
 from .traceable import Traceable
 
-# Ultralytics' default image, which a network that admits one size alone is built for where it can be.
+# Ultralytics' default image size, for which a network that takes only one size is built where possible.
 _IMGSZ = 640
 
 
@@ -35,16 +35,16 @@ class TimmFeatures(Features, Mergeable):
     Of a network's own maps the last of a stride is taken, as it is. Strides that it lacks come from a
     `SimpleFeaturePyramid`. Layers that none of the maps depends on are left out.
 
-    Strides that are no power of two pass for the nearest that is (14 for 16): the image is scaled by their ratio
-    first, bilinearly, so that the grid comes out as if they were. A network that admits images of one size alone gets
-    them scaled to it, `imgsz`, and its maps are scaled back.
+    A stride that is no power of two serves as the nearest one: for stride 14 to serve as 16, the image is first scaled
+    by 14/16, bilinearly. A network that takes only images of one size gets them scaled to it, `imgsz`, and its maps are
+    scaled back.
 
     Shape:
         (B, channels, H, W), H and W multiples of 32 -> [(B, c, H / s, W / s) for c, s in zip(channels, strides)]
 
     Args:
         name: a timm architecture, without the tag of its weights.
-        strides: the wanted ones, powers of two; "last": the network's last map alone, whatever its stride, for a
+        strides: the wanted ones, powers of two; "last": only the network's last map, of any stride, for a
             classifier.
         channels: of the image.
         state: the weights of the whole classification network in timm's naming, adapted to `channels`. Position
@@ -53,7 +53,7 @@ class TimmFeatures(Features, Mergeable):
     Attributes:
         strides: of the returned maps.
         channels: of the returned maps.
-        imgsz: the size that the network runs at inside, if it admits no other.
+        imgsz: the size that the network runs at inside, if it takes no other.
         own_strides: of the network's own maps, one map a stride.
         own_channels: of the network's own maps.
         missing: the network's parameters that `state` has nothing for, or something of another shape.
@@ -62,7 +62,7 @@ class TimmFeatures(Features, Mergeable):
 
     Raises:
         ValueError: timm has no such architecture, or none that runs here.
-        ValueError: `state` is under names that timm can make no sense of.
+        ValueError: timm does not know the names in `state`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class TimmFeatures(Features, Mergeable):
         else:
             needed = {source([map.stride for map in own], stride) for stride in strides}
             taken = tuple(map for map in own if map.stride in needed)
-        # A classifier's image is as large as the one its weights were trained on, more or less.
+        # A classifier's image is about as large as those its weights were trained on.
         found = plan(name, tuple(map.index for map in taken), None if last else _IMGSZ)
         self.imgsz, self.least = found.imgsz, found.least
         self.patch = taken[0].pixels, taken[0].stride
@@ -98,7 +98,7 @@ class TimmFeatures(Features, Mergeable):
         self.channels = self.pyramid.channels
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Find the maps."""
+        """Run the network, and make the maps that it lacks."""
         height, width = x.shape[-2:]
         x = self.fit(x)
         found = self._traced(x) if tracing() else self.features(x)
@@ -108,7 +108,7 @@ class TimmFeatures(Features, Mergeable):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Merge parallel branches as timm has it (RepVGG, FastViT, ...), and BatchNorm into convolutions."""
+        """Merge parallel branches as timm does (RepVGG, FastViT, ...), and BatchNorm into convolutions."""
         if self.merged:
             return
         from timm.utils import reparameterize_model
@@ -123,7 +123,7 @@ class TimmFeatures(Features, Mergeable):
         self.merged = True
 
     def fit(self, x: torch.Tensor) -> torch.Tensor:
-        """Scale the image to a size that the network admits."""
+        """Scale the image to a size that the network takes."""
         height, width = x.shape[-2:]
         pixels, stride = self.patch
         if self.imgsz is not None:
@@ -135,12 +135,12 @@ class TimmFeatures(Features, Mergeable):
         return x
 
     def entry(self, image: torch.Tensor) -> tuple[nn.Module, torch.Tensor]:
-        """Implement `Features.entry`: behind resizing, with which normalisation commutes."""
+        """Return the network and the resized image; normalisation and resizing commute."""
         return self.features, self.fit(image)
 
     def _traced(self, x: torch.Tensor) -> list[torch.Tensor]:
         with warnings.catch_warnings(), Traceable():
-            # Sizes become constants, as is meant.
+            # Sizes become constants, which is intended.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             return self.features(x)
 
@@ -152,7 +152,7 @@ def _resize(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
 def _load(
     name: str, taken: Sequence[Map], channels: int, plan: Plan, state: Mapping[str, torch.Tensor] | None
 ) -> tuple[nn.Module, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return the network as planned, with the weights in `state`: what these lack, what has no use, what is unknown."""
+    """Build the planned network with the weights in `state`; return also what is missing, unused and unknown."""
     indices = [map.index for map in taken]
     if state is None:
         net = create(name, indices, channels, **plan.options)
@@ -167,15 +167,15 @@ def _load(
 
 
 def _leave_out(net: nn.Module, plan: Plan) -> None:
-    """Take out what no map depends on: in distributed training every parameter must receive a gradient."""
+    """Remove what no map depends on: in distributed training every parameter must receive a gradient."""
     for key in sorted(plan.uncalled):
         parent, _, name = key.rpartition(".")
         try:
             setattr(net.get_submodule(parent), name, nn.Identity())
-        except AttributeError:  # it went with its parent
+        except AttributeError:  # removed with its parent
             continue
     for key, parameter in list(net.named_parameters()):
-        if key in plan.idle:  # but the forward pass reads it all the same, for a class token's last update for example
+        if key in plan.idle:  # the forward pass still reads it, for example for a class token's last update
             parent, _, name = key.rpartition(".")
             delattr(net.get_submodule(parent), name)
             net.get_submodule(parent).register_buffer(name, parameter.detach())

@@ -17,7 +17,7 @@ class Map:
 
     Attributes:
         index: its place among those that timm lists.
-        pixels: of the image to one of the map's, as timm says.
+        pixels: image pixels to one of the map's, as timm says.
         channels: its channels.
     """
 
@@ -27,12 +27,12 @@ class Map:
 
     @property
     def stride(self) -> int:
-        """The power of two nearest to `pixels`, which it serves as."""
+        """The power of two nearest to `pixels`, which serves as the map's stride."""
         return power(self.pixels)
 
     @property
     def scale(self) -> float:
-        """Factor by which images are scaled so that it does: 14/16 for patches of 14 pixels."""
+        """Factor that scales images for that: 14/16 for patches of 14 pixels."""
         return self.pixels / self.stride
 
 
@@ -45,12 +45,12 @@ def has(name: str) -> bool:
     """Tell whether timm has a network of that name."""
     import timm
 
-    return "." not in name and timm.is_model(name)  # which cuts a tag off by itself
+    return "." not in name and timm.is_model(name)  # `is_model` would accept a tag
 
 
 @functools.cache
 def maps(name: str) -> tuple[Map, ...]:
-    """Return the maps that a network has itself, one a stride, finest first.
+    """Find the maps that a network has itself, one for each stride, finest first.
 
     Raises:
         ValueError: timm has no such architecture.

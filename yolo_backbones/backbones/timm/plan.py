@@ -1,4 +1,4 @@
-"""Plans of timm's networks: options with which each takes images of any size, or of one, found by trying."""
+"""Plans to build timm's networks for images of any size, or of one size; found by trying."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Plan:
 
     Attributes:
         options: of timm's `create_model`.
-        imgsz: the one size it admits; None if any will do.
-        exact: whether the maps have the size that their strides promise.
-        least: the smallest side it admits, where it pads too little for any; None if it admits any.
+        imgsz: the one size it takes; None if it takes any.
+        exact: true if the maps have the size that their strides promise.
+        least: the smallest side it takes, where it pads too little for any; None if it takes any.
         idle: parameters that the maps do not depend on.
-        uncalled: modules with nothing but such, that are not even called.
+        uncalled: modules with only such parameters that are not even called.
     """
 
     options: Mapping[str, Any]
@@ -42,12 +42,12 @@ class Plan:
 
 @functools.cache
 def plan(name: str, indices: tuple[int, ...], imgsz: int | None) -> Plan:
-    """Find out how a network is built so that it takes images, by trying on the meta device.
+    """Find a way to build a network so that it takes images, by trying on the meta device.
 
     Args:
         name: the architecture.
         indices: of the maps.
-        imgsz: the size to come near to if one alone is admitted; None for the one of the published weights.
+        imgsz: the wanted size, if the network takes only one; None for that of the published weights.
 
     Raises:
         ValueError: no way was found.
@@ -62,60 +62,60 @@ def plan(name: str, indices: tuple[int, ...], imgsz: int | None) -> Plan:
                 with torch.device("meta"), Shapes():
                     lost: list[str] = []
                     if "img_size" in options:
-                        net, lost, _, _ = create_with(_published(name), name, indices, 3, options)
+                        net, lost, _, _ = create_with(_example_state(name), name, indices, 3, options)
                     else:
                         net = create(name, indices, 3, **options)
                     built = {key: net.eval()}
             net = built[key]
             sides = (size, size) if size else tuple(round(side * taken[0].scale) for side in ODD)
-            exact, idle, uncalled = _try(net, taken, sides, near=size not in {None, _native(name)})
+            exact, idle, uncalled = _check_maps(net, taken, sides, near=size not in {None, _trained_size(name)})
             if set(lost) - idle:
                 raise ValueError(f"weights of another size do not fit: {min(set(lost) - idle)}")
             exact = exact and size is None
-            return Plan(options, size, exact, None if exact or size else _least(net), idle, uncalled)
-        except Exception as error:  # an option, a size, weights that do not fit: each network has its own way to say so
+            return Plan(options, size, exact, None if exact or size else _smallest_side(net), idle, uncalled)
+        except Exception as error:  # an option, size or weights that do not fit: networks raise different errors
             refused = f"{type(error).__name__}: {error}"
     raise ValueError(f"{name}: runs at no size that was tried; the last answer was {refused}")
 
 
 def _attempts(name: str, scale: float, imgsz: int | None) -> Iterator[tuple[dict[str, Any], int | None]]:
-    """Return options to build a network with, and the size to try it at; None stands for any."""
+    """Yield options to build a network with, and the size to try it at; None stands for any."""
     yield {"dynamic_img_size": True}, None
     yield {}, None
-    yield {"global_pool": ""}, None  # Gemma's pooling, which is left out here, would admit multiples of 48 alone
-    native = _native(name)
+    yield {"global_pool": ""}, None  # Gemma's pooling, left out here, takes only multiples of 48
+    native = _trained_size(name)
     if imgsz is not None:
         step = round(32 * scale)
-        grid = _nearest(imgsz, range(step, 2 * imgsz, step))
-        multiples = _nearest(imgsz, range(native, 2 * imgsz, native))  # two grids that fit each other, as CrossViT's
-        for size in _nearest(imgsz, {*grid[:3], *multiples[:2]}):
+        grid = _by_distance(imgsz, range(step, 2 * imgsz, step))
+        multiples = _by_distance(imgsz, range(native, 2 * imgsz, native))  # two matching grids, as CrossViT's
+        for size in _by_distance(imgsz, {*grid[:3], *multiples[:2]}):
             yield {"img_size": size}, size
-        for size in _nearest(imgsz, {*grid[:9], *multiples}):
+        for size in _by_distance(imgsz, {*grid[:9], *multiples}):
             yield {}, size
     yield {}, native
 
 
-def _native(name: str) -> int:
+def _trained_size(name: str) -> int:
     """Return the size of the images that the published weights were trained on."""
     import timm
 
     return timm.get_pretrained_cfg(name).input_size[-1]
 
 
-def _nearest(size: int, sizes: Iterable[int]) -> list[int]:
-    """Return the sizes from the nearest to `size` on, the smaller of two first."""
+def _by_distance(size: int, sizes: Iterable[int]) -> list[int]:
+    """Sort the sizes by their distance from `size`, the smaller of two first."""
     return sorted(sizes, key=lambda other: (abs(other - size), other))
 
 
-def _published(name: str) -> dict[str, torch.Tensor]:
-    """Return what weights of the network look like."""
+def _example_state(name: str) -> dict[str, torch.Tensor]:
+    """Return random weights in the shapes of the published ones."""
     import timm
 
     return timm.create_model(name).state_dict()
 
 
-def _least(net: nn.Module) -> int | None:
-    """Return the smallest side of an image that a network runs on, if it is more than 32."""
+def _smallest_side(net: nn.Module) -> int | None:
+    """Find the smallest side of an image that a network runs on; None if it is 32."""
     for side in range(32, 2 * min(ODD), 32):
         try:
             with torch.no_grad():
@@ -126,20 +126,20 @@ def _least(net: nn.Module) -> int | None:
     return side if side > 32 else None
 
 
-def _try(
+def _check_maps(
     net: nn.Module, taken: Sequence[Map], size: tuple[int, ...], near: bool
 ) -> tuple[bool, frozenset[str], frozenset[str]]:
-    """Run the network at `size`: whether the maps have the promised size, and the rest of a `Plan`.
+    """Run the network at `size`; return `exact`, `idle` and `uncalled` of its `Plan`.
 
     Args:
         net: the network, on the meta device.
         taken: its maps.
         size: height and width.
-        near: whether they may be off by a pixel at most, or else, as in networks that do not pad, by half a power of
-            two.
+        near: true if a map's side may be off by one pixel at most; else by half a power of two, as in networks that
+            do not pad.
 
     Raises:
-        ValueError: they are not.
+        ValueError: a map has another size, or other channels.
     """
     called: set[nn.Module] = set()
     hooks = [m.register_forward_pre_hook(lambda module, _: called.add(module)) for m in net.modules()]

@@ -1,4 +1,4 @@
-"""Operations of timm's networks in forms that exporters know."""
+"""Operations of timm's networks that exporters do not know, rewritten."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class Traceable(TorchFunctionMode):
-    """Puts what timm's position embeddings do, and exporters do not know or get wrong, into other words for a trace.
+    """Mode for a trace that rewrites the operations of timm's position embeddings that exporters lack or get wrong.
 
     Antialiased bicubic resizing, which ONNX has from opset 18 on, becomes two products with constants. Repeating each
     channel of rotary embeddings becomes an expansion: torch's exporter to ONNX writes another shape than it means.

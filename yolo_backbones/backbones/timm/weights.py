@@ -23,7 +23,7 @@ from .maps import has
 
 
 def published(name: str) -> dict[str, Any]:
-    """Return what timm knows of a network's published weights, by tag, the default first."""
+    """Return timm's entry for each tag of a network's published weights, the default first."""
     from timm.models import get_arch_pretrained_cfgs
 
     found = get_arch_pretrained_cfgs(name) if has(name) else {}
@@ -33,11 +33,11 @@ def published(name: str) -> dict[str, Any]:
 
 def normalisation(name: str, tag: str | None) -> Normalisation:
     """Return mean and standard deviation of the images that weights expect; no tag stands for the default one."""
-    cfg = _cfg(f"{name}.{tag}" if tag else name)
+    cfg = _pretrained_cfg(f"{name}.{tag}" if tag else name)
     return cfg.mean, cfg.std
 
 
-def _cfg(name: str) -> Any:
+def _pretrained_cfg(name: str) -> Any:
     from timm.models import PretrainedCfg, get_pretrained_cfg
 
     return get_pretrained_cfg(name) or PretrainedCfg()
@@ -65,9 +65,9 @@ def from_tag(name: str, in_timm: str, tag: str, channels: int) -> Weights:
     overlay = {"file": str(path), "custom_load": custom}
     try:
         with captured("timm") as said:
-            network = _network(f"{in_timm}.{tag}", channels, pretrained=True, pretrained_cfg_overlay=overlay)
-    except Exception:  # its filters for foreign names fail in any way
-        _network(in_timm, channels)  # fails too if the file is not to blame, which then stays
+            network = _create_network(f"{in_timm}.{tag}", channels, pretrained=True, pretrained_cfg_overlay=overlay)
+    except Exception:  # its filters for foreign names may raise any error
+        _create_network(in_timm, channels)  # fails too if the file is not the cause; then the file stays
         raise fetch.discarded(full, path, origin, "is the state dict of another network") from None
     for record in said:  # for example a first convolution that could not be adapted to the channels
         LOGGER.warning(f"yolo_backbones: {full}: {record.getMessage()}")
@@ -75,56 +75,56 @@ def from_tag(name: str, in_timm: str, tag: str, channels: int) -> Weights:
 
 
 def from_file(name: str, path: Path, channels: int) -> Weights:
-    """Return a file's tensors as weights of one of timm's networks.
+    """Read a file's tensors as weights of one of timm's networks.
 
-    By timm's own loading where that succeeds: it knows other projects' names for many networks, and resizes position
-    embeddings. A file that holds too little for it is passed on as it is.
+    timm's own loading is tried first: it knows other projects' names for many networks, and resizes position
+    embeddings. The tensors of a file that holds too little for it are returned as they are.
 
     Raises:
         Unusable: it holds none, or another network's.
     """
-    cfg, state = _cfg(name), state_dict(contents(path))
+    cfg, state = _pretrained_cfg(name), state_dict(contents(path))
     if all("/" in key for key in state):  # JAX's names, as in Google's own files for ViTs
         overlay: dict[str, Any] = {"file": str(path), "custom_load": True}
     else:
         overlay = {"state_dict": state, "custom_load": False, "label_offset": 0}
-    heads = [state[f"{head}.weight"] for head in _names(cfg.classifier) if f"{head}.weight" in state]
+    heads = [state[f"{head}.weight"] for head in _as_names(cfg.classifier) if f"{head}.weight" in state]
     for n in [len(heads[0])] if heads else [cfg.num_classes, 0]:
         try:
             with captured("timm"):
-                network = _network(
+                network = _create_network(
                     name, channels, pretrained=True, pretrained_cfg_overlay={**overlay, "num_classes": n}, num_classes=n
                 )
         except Exception as error:  # the comparison below finds out why
             LOGGER.debug(f"yolo_backbones: {name}: timm cannot load {path} with {n} classes: {error}")
         else:
             return _weights(network.state_dict(), cfg, channels, str(path))
-    shapes = {key: value.shape for key, value in _network(name, channels).state_dict().items()}
-    first = {f"{conv}.weight" for conv in _names(cfg.first_conv)}
-    state = fitted(state, {key: key for key in state}, shapes, first, _classifier(cfg, state), channels)
+    shapes = {key: value.shape for key, value in _create_network(name, channels).state_dict().items()}
+    first = {f"{conv}.weight" for conv in _as_names(cfg.first_conv)}
+    state = fitted(state, {key: key for key in state}, shapes, first, _classifier_keys(cfg, state), channels)
     return _weights(state, cfg, channels, str(path))
 
 
-def _network(name: str, channels: int, **options: Any) -> nn.Module:
-    """Return one of timm's classification networks."""
+def _create_network(name: str, channels: int, **options: Any) -> nn.Module:
+    """Create one of timm's classification networks."""
     import timm
 
     if channels != 3:  # not all of timm's networks know the argument
         options["in_chans"] = channels
-    with loading, torch.random.fork_rng(devices=[]):  # what is built afterwards starts as it would without weights
+    with loading, torch.random.fork_rng(devices=[]):  # later layers start as they would without weights
         return timm.create_model(name, **options)
 
 
 def _weights(state: dict[str, torch.Tensor], cfg: Any, channels: int, origin: str) -> Weights:
     mean, std = for_channels((cfg.mean, cfg.std), channels)
-    return Weights(state, "timm", _classifier(cfg, state), mean, std, origin)
+    return Weights(state, "timm", _classifier_keys(cfg, state), mean, std, origin)
 
 
-def _classifier(cfg: Any, state: Iterable[str]) -> tuple[str, ...]:
-    return tuple(key for key in state if key.startswith(tuple(f"{name}." for name in _names(cfg.classifier))))
+def _classifier_keys(cfg: Any, state: Iterable[str]) -> tuple[str, ...]:
+    return tuple(key for key in state if key.startswith(tuple(f"{name}." for name in _as_names(cfg.classifier))))
 
 
-def _names(entry: str | Sequence[str] | None) -> Sequence[str]:
+def _as_names(entry: str | Sequence[str] | None) -> Sequence[str]:
     return (entry,) if isinstance(entry, str) else entry or ()
 
 

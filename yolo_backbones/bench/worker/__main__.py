@@ -1,6 +1,6 @@
-"""Answers the benchmark: a line of JSON in, `[action, arguments]`, a line of JSON out.
+"""Main loop of a worker: for each line of JSON, `[action, arguments]`, it writes one with the answer.
 
-Action and arguments are a method of the module's `Worker` and its arguments. An exception is answered with its message
+The action is a method of the module's `Worker`, called with the arguments. An exception is answered with its message
 and ends the process.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 
 
 def main() -> None:
-    """Work until the benchmark closes the pipe."""
-    # Ultralytics and the backends print to stdout, which is the benchmark's.
+    """Answer requests until the benchmark closes the pipe."""
+    # stdout is for answers, so what Ultralytics and the backends print there goes to stderr.
     pipe = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""Memory that this process holds, and held at most."""
+"""Memory that this process holds, and the most that it has held."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NEVER = 2**31 - 1
 
 @functools.cache
 def keep() -> None:
-    """Have this process keep memory that it once had, where the C library is glibc.
+    """Have this process keep the memory that it has freed, where the C library is glibc.
 
-    By default glibc gives large maps back as soon as they are free and asks for them anew, a page fault for each 4 kB.
-    How often depends on the sizes that were asked for before, by other models too, and so would a model's time.
+    By default glibc returns large maps to the system when they are free, and requests them anew, with a page fault for
+    each 4 kB. How often depends on earlier sizes, other models' too, and a model's time would depend on it.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -31,21 +31,21 @@ def keep() -> None:
 
 
 def resident() -> int:
-    """Return bytes now."""
+    """Return the bytes that this process holds now."""
     return int(psutil.Process().memory_info().rss)
 
 
 def reset_peak() -> None:
-    """Let the peak start from here, which only Linux can do."""
+    """Start the peak anew from here, which only Linux can do."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> int:
-    """Return bytes at most, since the last reset or, where there is none, since the process began."""
+    """Return the most bytes held since the last reset or, where there is none, since the process began."""
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
-    # Not getrusage on Linux: its figure outlives exec, so it starts at what the parent held.
+    # On Linux, getrusage would start at the parent's figure, which exec keeps.
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
     if found:
@@ -56,5 +56,5 @@ def peak() -> int:
 
 
 def available() -> int:
-    """Return bytes that could still be had on this machine."""
+    """Return the bytes that are still available on this machine."""
     return int(psutil.virtual_memory().available)

@@ -1,4 +1,4 @@
-"""Builds models: counts, exports and validates them."""
+"""Worker that counts, exports and validates models."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ultralytics.utils.torch_utils import get_flops
 
 
 def build(model: str) -> nn.Module:
-    """Return the network behind a config or a checkpoint, in evaluation mode and single precision."""
+    """Return the network of a config or a checkpoint, in evaluation mode and single precision."""
     network: nn.Module = YOLO(model).model
     return network.float().eval().requires_grad_(False)
 
 
 def fused(network: Any) -> nn.Module:
-    """Return the network as it is deployed; the one given is changed."""
+    """Fuse the network for deployment, in place, and return it."""
     return network.fuse(verbose=False)
 
 
 def describe(network: nn.Module, imgsz: int) -> dict[str, Any]:
-    """Return parameters, and GFLOPs of one image; None where Ultralytics cannot count them."""
+    """Return the number of parameters, and GFLOPs for one image, None where Ultralytics cannot count them."""
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "gflops": get_flops(network, imgsz) or None,
@@ -46,16 +46,16 @@ def cuda_device(device: str) -> torch.device:
 
 
 class Worker:
-    """Does what is not timed."""
+    """The actions that are not timed."""
 
     def check_device(self, device: str) -> dict[str, Any]:
-        """Fail where there is no such device."""
+        """Return the device's name; raise an error where there is no such device."""
         return {"device": str(cuda_device(device))}
 
     def export(self, model: str, file: str, imgsz: int, batch: int, simplify: bool) -> dict[str, Any]:
-        """Write the fused model's ONNX file, and describes the model."""
+        """Write the fused model's ONNX file, and describe the model."""
         yolo = YOLO(model)
-        # Ultralytics writes beside this file; otherwise it would beside the user's checkpoint.
+        # Ultralytics writes beside this file; by default it writes beside the user's checkpoint.
         yolo.model.pt_path = str(Path(file).with_suffix(".pt"))
         yolo.export(format="onnx", imgsz=imgsz, batch=batch, simplify=simplify)
         if not Path(file).exists():
@@ -63,7 +63,7 @@ class Worker:
         return describe(fused(yolo.model), imgsz)
 
     def validate(self, model: str, data: str, imgsz: int, device: str) -> dict[str, Any]:
-        """Return the mAP50-95 of the boxes, of the fused model."""
+        """Return the mAP50-95 of the fused model's boxes."""
         with tempfile.TemporaryDirectory() as folder:
             metrics = YOLO(model).val(
                 data=data, imgsz=imgsz, device=device, plots=False, verbose=False, project=folder, name="val"

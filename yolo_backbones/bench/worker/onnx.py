@@ -1,4 +1,4 @@
-"""Times an ONNX file in ONNX Runtime."""
+"""Worker that times an ONNX file in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .timed import Timed, image
 
 
 class Worker(Timed):
-    """A session."""
+    """A session of ONNX Runtime."""
 
     def load(self, model: str, device: str, threads: int, warmup: int) -> dict[str, Any]:
-        """Open the file and warm the session up; say what it takes.
+        """Open the file and warm the session up; return its memory use.
 
         Raises:
             ValueError: this ONNX Runtime cannot use the GPU.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # Threads that wait spin, as by default: to wake them at each node would slow small nodes down. But not on into
-        # the next model's turn, which they otherwise would for 40 ms.
+        # Waiting threads spin, as by default: waking them at each node would slow small nodes down. They stop with the
+        # run, or they would spin for 40 ms of the next model's turn.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         session = onnxruntime.InferenceSession(model, options, providers=[_provider(device)])
         place = ("cpu", 0) if device == "cpu" else ("cuda", int(device))

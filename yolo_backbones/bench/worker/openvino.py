@@ -1,4 +1,4 @@
-"""Times an ONNX file in OpenVINO."""
+"""Worker that times an ONNX file in OpenVINO."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Worker(Timed):
     """A compiled model."""
 
     def load(self, model: str, threads: int, warmup: int) -> dict[str, Any]:
-        """Compile the file and warm it up; say what it takes."""
+        """Compile the file and warm it up; return its memory use."""
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "f32",  # as the others; some processors would get bf16
+            "INFERENCE_PRECISION_HINT": "f32",  # as the others; on some processors the default is bf16
         }
         compiled = openvino.Core().compile_model(model, "CPU", settings)
         request = compiled.create_infer_request()

@@ -1,4 +1,4 @@
-"""The common part of the backends' workers: a picture, and forwards that are timed one by one."""
+"""Common part of the backends' workers: a picture, and forwards that are timed one by one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from . import memory
 
 
 class Timed:
-    """Runs one model, in one form or several, when told to.
+    """Base of the workers that time one model, in one form or several.
 
     Attributes:
-        forwards: by form (`fused`, `unfused`); a call returns when the arithmetic is done.
+        forwards: forward of each form (`fused`, `unfused`); a call returns when the arithmetic is done.
     """
 
     def __init__(self) -> None:
@@ -24,19 +24,19 @@ class Timed:
         self._baseline = memory.resident()  # after the imports, before the model
 
     def run(self, form: str) -> dict[str, float]:
-        """Run two forwards; return the second's seconds. The first wakes threads and fills caches."""
+        """Time the second of two forwards. The first wakes threads and fills caches after other models' turns."""
         self.forwards[form]()
         start = time.perf_counter()
         self.forwards[form]()
         return {"seconds": time.perf_counter() - start}
 
     def warm_up(self, form: str, times: int) -> None:
-        """Forward that do not count."""
+        """Run forwards that are not timed."""
         for _ in range(times):
             self.forwards[form]()
 
     def usage(self) -> dict[str, Any]:
-        """Return where the model ran on the CPU, the memory that it took, and how much is left for others."""
+        """Return the processor, the memory that the model took, and the memory left for others."""
         return {
             "hardware": processor(),
             "memory": memory.peak() - self._baseline,
@@ -46,5 +46,5 @@ class Timed:
 
 
 def image(shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return the one random picture, in 0..1, that all models see."""
+    """Return the random picture, in 0..1, that all models get."""
     return np.random.default_rng(0).random(shape, np.float32)

@@ -1,4 +1,4 @@
-"""Times a model in PyTorch, before and after fuse."""
+"""Worker that times a model in PyTorch, before and after `fuse()`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .timed import Timed, image
 
 
 class Worker(Timed):
-    """A network, and a copy of it that is not fused."""
+    """A fused network, and the same network before `fuse()`."""
 
     def load(
         self, model: str, imgsz: int, batch: int, device: str, threads: int, warmup: int, before_fuse: bool
     ) -> dict[str, Any]:
-        """Build the model and warm it up; say what it is and what it takes."""
+        """Build the model and warm it up; return its description and memory use."""
         memory.keep()
         where = network.cuda_device(device)
         fused = network.fused(network.build(model)).to(where)
-        torch.set_num_threads(threads)  # after Ultralytics has had its say
+        torch.set_num_threads(threads)  # after the import of Ultralytics, which sets it too
         memory.reset_peak()
         self._add("fused", fused, imgsz, batch, where)
         self.warm_up("fused", warmup)
