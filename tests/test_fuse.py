@@ -18,9 +18,9 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_flops
 
-from yolo_backbones import configs
+from yolo_backbones import catalogue, configs
 from yolo_backbones.backbones.network import Network
-from yolo_backbones.families import families, family_of
+from yolo_backbones.families import families
 from yolo_backbones.families.sknet import SKConv
 from yolo_backbones.layers.fold import fold_batch_norms
 from yolo_backbones.layers.merge import Mergeable
@@ -331,7 +331,7 @@ def test_exported_graphs_have_no_operations_to_spare(backbone, half, tmp_path):
         )
     nodes = onnx.load(tmp_path / "net.onnx").graph.node
     used = {node.op_type for node in nodes}
-    family = families().get(backbone) or family_of(backbone)
+    family = families().get(catalogue.entries()[backbone].family)  # also by another name of it
     assert used <= OPERATIONS | NORMALISATION | (family.operators if family else set()), used
     image_readers = [node.op_type for node in nodes if "image" in node.input]
     unpadded = backbone in FAMILIES or backbone.startswith(UNPADDED)
