@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
-pytest_plugins = ["fast"]
+pytest_plugins = ["fast", "served"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -59,11 +59,11 @@ class OwnBackbone(PublishedBackbone):
         if release is None:
             return in_timm.from_tag(self.name, self._name_in_timm, tag, channels)
         full, url = f"{self.name}.{tag}", release.urls[self.name]
-        path, found = fetch.from_url(full, url, url.rpartition("/")[2])
+        fetched = fetch.from_url(full, url, url.rpartition("/")[2])
         try:
-            return self._checked_weights(state_dict(found), channels, url)
+            return self._checked_weights(state_dict(fetched.contents), channels, url)
         except Unusable as error:
-            raise fetch.discarded(full, path, url, error.reason) from None
+            raise fetched.refusal(error.reason) from None
 
     def from_file(self, path: Path, channels: int) -> Weights:
         """Implement `PublishedBackbone.from_file`."""

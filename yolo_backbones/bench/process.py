@@ -19,6 +19,14 @@ from typing import Any
 _SPINNING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 _LONGEST_REASON = 500
 
+# `python -m` would import modules from the current folder, whatever lies there: a psutil.py, say. `yolo` does not.
+_START = """
+import sys
+sys.path[:] = filter(None, sys.path)
+import runpy
+runpy.run_module("yolo_backbones.bench.worker", alter_sys=True)
+"""
+
 
 class WorkerError(Exception):
     """Failure or death of a worker, which has ended; the message is the reason."""
@@ -38,7 +46,7 @@ class Worker:
         self._overdue = False
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # see close()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "yolo_backbones.bench.worker", role],
+            [sys.executable, "-c", _START, role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

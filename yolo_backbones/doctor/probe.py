@@ -19,8 +19,11 @@ _TIMEOUT = 180  # seconds; the first import of torch from a slow disk takes long
 
 # Runs in any Python. It must not import yolo_backbones, since it finds out whether start-up did. It reports twice, so
 # that an import that ends the process still leaves which Python it was.
+# The current folder is no place to import from, as it is none for `yolo`.
 PROBE = """
-import json, os, site, sys
+import sys
+sys.path[:] = filter(None, sys.path)
+import json, os, site
 found = {"executable": sys.executable, "prefix": sys.prefix, "path": sys.path, "sites": []}
 def report():
     with open(os.environ["_YOLO_BACKBONES_REPORT"], "w") as file:

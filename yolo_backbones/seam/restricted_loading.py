@@ -19,13 +19,14 @@ import pickle
 import re
 import struct
 import sys
-import threading
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from ..weights.allowed import allowed_globals
 
 # Packages and modules whose layers a checkpoint may name, and which may be imported to look one up.
 _IMPORTABLE = re.compile(
@@ -48,9 +49,6 @@ _SCAN_ERRORS = (
     pickle.UnpicklingError,
 )
 
-# Held while a file is read: torch keeps one list for all threads, and no thread may lose what it added.
-_lock = threading.RLock()
-
 
 @contextlib.contextmanager
 def allowing(weight: str | Path, modules: Collection[str]) -> Iterator[None]:
@@ -61,12 +59,9 @@ def allowing(weight: str | Path, modules: Collection[str]) -> Iterator[None]:
         modules: further modules whose layers are allowed: those of the user's own registered blocks. They are not
             imported here.
     """
-    with _lock:  # from the scan on, which omits what is allowed at that moment
-        entries = [entry for name in _names_in(weight) for entry in _entries_for(name, modules)]
-        known = set(torch.serialization.get_safe_globals()) if entries else set()
-        own = [entry for entry in entries if entry not in known]
-        with torch.serialization.safe_globals(own) if own else contextlib.nullcontext():
-            yield
+    with allowed_globals() as allowed:  # from the scan on, which omits what is allowed at that moment
+        allowed.add([entry for name in _names_in(weight) for entry in _entries_for(name, modules)])
+        yield
 
 
 def _names_in(weight: str | Path) -> list[str]:

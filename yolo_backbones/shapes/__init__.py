@@ -10,12 +10,12 @@ star has no angle, and a shape cut off by the picture's edge gets the edge's ang
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from .. import leftovers
 from .painting import paint
 from .scene import CLASSES, COUNT, MIN_VISIBLE, Scene, Shape, arrange
 
@@ -61,8 +61,9 @@ def draw(
         raise FileExistsError(f"shapes.draw: {root} exists and is not this set; delete it or draw into another folder")
     root.parent.mkdir(parents=True, exist_ok=True)
     # Drawn next to its place and moved there at the end: Ultralytics takes a folder that exists for a complete set.
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temp:
-        work = Path(temp) / root.name
+    leftovers.sweep(root)
+    work = leftovers.unfinished(root)
+    try:
         for split, (name, count) in enumerate((("train", train), ("val", val))):
             images, labels = work / "images" / name, work / "labels" / name
             images.mkdir(parents=True)
@@ -78,6 +79,8 @@ def draw(
         except OSError:
             if not _is_same_set(root, note):  # else another process was faster with the same files
                 raise
+    finally:
+        leftovers.remove(work)
 
 
 def _is_same_set(root: Path, note: str) -> bool:

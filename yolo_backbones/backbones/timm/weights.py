@@ -56,19 +56,21 @@ def from_tag(name: str, in_timm: str, tag: str, channels: int) -> Weights:
     cfg = published(in_timm)[tag]
     if cfg.hf_hub_id:
         origin = f"{cfg.hf_hub_id} (Hugging Face hub)"
-        path = fetch.from_hub(full, cfg.hf_hub_id)
+        fetched = fetch.from_hub(full, cfg.hf_hub_id)
         custom = False  # the hub's files hold timm's own names, whatever cfg says
     else:
         origin, file = _url_and_file(cfg.url)
-        path, _ = fetch.from_url(full, origin, file)
+        fetched = fetch.from_url(full, origin, file)
         custom = cfg.custom_load
-    overlay = {"file": str(path), "custom_load": custom}
+    overlay = {"file": str(fetched.path), "custom_load": custom}
     try:
         with captured("timm") as said:
             network = _create_network(f"{in_timm}.{tag}", channels, pretrained=True, pretrained_cfg_overlay=overlay)
+    except (MemoryError, OSError):
+        raise
     except Exception:  # its filters for foreign names may raise any error
         _create_network(in_timm, channels)  # fails too if the file is not the cause; then the file stays
-        raise fetch.discarded(full, path, origin, "is the state dict of another network") from None
+        raise fetched.refusal("is the state dict of another network") from None
     for record in said:  # for example a first convolution that could not be adapted to the channels
         LOGGER.warning(f"yolo_backbones: {full}: {record.getMessage()}")
     return _weights(network.state_dict(), cfg, channels, origin)
