@@ -1,4 +1,4 @@
-"""What a file of weights shows without being loaded: whether it is damaged, and whether it would fill the memory.
+"""Damage that a file of weights shows without being loaded, and archives that would fill the memory.
 
 That loading fails does not prove damage: memory may be short, or a library missing.
 """
