@@ -98,6 +98,50 @@ def test_no_batch_norm_is_left_behind_a_convolution_and_maps_stay(backbone):
         assert (model.model[0].mean is None) == backbone.startswith(UNPADDED)
 
 
+@pytest.mark.parametrize("built_in_it", [False, True])
+@pytest.mark.parametrize("backbone", [*FAMILIES, "skresnet18", "resnet18", "mobilenetv4_conv_small"])
+def test_fuse_in_inference_mode(backbone, built_in_it):
+    """`torch.inference_mode()` hides from a dispatcher what autograd would see, and its tensors allow no writing."""
+    image = image_of(96, 64)
+    with torch.inference_mode(built_in_it):
+        model = build(backbone)
+    with torch.inference_mode():
+        expected = [map.clone() for map in maps(model, image)]
+        model.fuse(verbose=False)
+        assert_equal(maps(model, image), expected)
+    assert not norms(model)
+
+
+@pytest.mark.parametrize("backbone", [*FAMILIES, "sk-plain", "resnet18"])
+def test_fuse_while_autograd_looks(backbone, monkeypatch):
+    """Ultralytics up to 8.3.180 folds outside of `no_grad`: the folded weight carries the graph that computed it."""
+
+    def fold(conv, bn):
+        scale = bn.weight / (bn.running_var + bn.eps).sqrt()
+        shift = bn.bias - bn.running_mean * scale
+        options = {key: getattr(conv, key) for key in ("stride", "padding", "dilation", "groups")}
+        new = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, **options).requires_grad_(False)
+        new.weight.copy_(conv.weight * scale.view(-1, 1, 1, 1))
+        new.bias.copy_(shift if conv.bias is None else conv.bias * scale + shift)
+        return new
+
+    monkeypatch.setattr(tasks, "fuse_conv_and_bn", fold)
+    if backbone == "sk-plain":
+        config = tasks.yaml_model_load("yolov8n-skconv.yaml")
+        config["backbone"][4] = [-1, 2, "SKStage", [256, 1, 2, 2, 16, 16, 0.5, "plain"]]
+        model = DetectionModel(config, verbose=False).eval()
+        randomise_batch_norm(model)
+    else:
+        model = build(backbone)
+    image = image_of(96, 64)
+    with torch.no_grad():
+        expected = maps(model, image)
+    with torch.enable_grad():
+        model.fuse(verbose=False)
+    with torch.no_grad():
+        assert_equal(maps(model, image), expected)
+
+
 SOME = [*FAMILIES, "fasternet_t0", "skresnet18", "resnet18", "mobileone_s0", "levit_128s", "repvit_m0_9"]
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from .. import families  # noqa: F401  # registers a chain's blocks
 from ..layers.fold import fold_normalisation
-from ..layers.merge import Mergeable
+from ..layers.merge import Mergeable, rewriting
 from ..registry import register
 from . import rows
 from .chain import Chain
@@ -80,6 +80,7 @@ class Network(Mergeable):
             x = x / self.std
         return self.body(x)
 
+    @rewriting
     def merge(self) -> None:
         """Move the image's normalisation into the first convolution, as far as that is exact."""
         if self.mean is not None and self.std is not None:

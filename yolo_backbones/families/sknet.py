@@ -20,9 +20,10 @@ from torch import nn
 
 from ..layers import checks
 from ..layers.conv import ConvBN
+from ..layers.fold import set_weights
 from ..layers.in_place import lerp
 from ..layers.memory_format import channels_last
-from ..layers.merge import Mergeable, scale_and_shift
+from ..layers.merge import Mergeable, rewriting, scale_and_shift
 from ..layers.tracing import exporting
 from ..registry import register
 from .contract import Family, Variant
@@ -175,7 +176,7 @@ class SKConv(Mergeable):
             logits = first - second
         return logits.sigmoid()
 
-    @torch.no_grad()
+    @rewriting
     def merge(self) -> None:
         """Have `select` compute the difference of two branches' logits instead of both."""
         if self.merged or len(self.branches) != 2:
@@ -252,15 +253,15 @@ class SKUnit(Mergeable):
         x = channels_last(x)
         return self.act(self.expand(self.norm(self.sk(self.reduce(x)))).add_(self.shortcut(x)))
 
-    @torch.no_grad()
+    @rewriting
     def merge(self) -> None:
         """Move the plain form's BatchNorm in front of a 1x1 convolution into that convolution."""
         if isinstance(self.norm, nn.Identity):
             return
         scale, shift = scale_and_shift(self.norm)
         conv = self.expand.conv
-        conv.bias += conv.weight.flatten(1) @ shift
-        conv.weight *= scale[:, None, None]
+        assert conv.bias is not None  # in the plain form
+        set_weights(conv, conv.weight * scale[:, None, None], conv.bias + conv.weight.flatten(1).to(shift) @ shift)
         self.norm = nn.Identity()
 
 

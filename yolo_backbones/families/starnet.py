@@ -16,9 +16,10 @@ from torch import nn
 
 from ..layers import checks
 from ..layers.conv import ConvBN, EntryConvBN
+from ..layers.fold import set_weights
 from ..layers.in_place import multiply
 from ..layers.memory_format import channels_last
-from ..layers.merge import Mergeable
+from ..layers.merge import Mergeable, rewriting
 from ..layers.stochastic_depth import drop_path as _drop_path
 from ..layers.stochastic_depth import linear_rates
 from ..registry import register
@@ -148,13 +149,14 @@ class StarBlock(Mergeable):
         y = F.conv2d(x, weight * _HALF_SCALE, bias)
         return self.g.bn(y) if hasattr(self.g, "bn") else y
 
-    @torch.no_grad()
+    @rewriting
     def merge(self) -> None:
         """Move the scaling that half precision needs into the weights."""
         if not self.scaled:
-            for parameter in self.f2.parameters():
-                parameter.div_(_HALF_SCALE)
-            self.g.conv.weight *= _HALF_SCALE
+            bias = self.f2.bias
+            assert bias is not None
+            set_weights(self.f2, self.f2.weight / _HALF_SCALE, bias / _HALF_SCALE)
+            set_weights(self.g.conv, self.g.conv.weight * _HALF_SCALE, self.g.conv.bias)
             self.scaled = True
 
 

@@ -22,7 +22,7 @@ from ultralytics.utils import LOGGER
 from ..layers import checks
 from ..layers.conv import ConvBN
 from ..layers.memory_format import channels_last
-from ..layers.merge import Mergeable
+from ..layers.merge import Mergeable, rewriting
 from ..registry import register
 from .contract import Family, Oracle, Release, Variant
 
@@ -170,7 +170,7 @@ class DeepConv(Mergeable):
             return x
         return self.conv2(x if self._slope == 1 else F.leaky_relu(x, self._slope, inplace=True))
 
-    @torch.no_grad()
+    @rewriting
     def merge(self) -> None:
         """Merge the two convolutions into one if the slope is 1; otherwise leave them."""
         if self._slope != 1 or self.merged:

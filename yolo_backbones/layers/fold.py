@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .merge import scale_and_shift
+from .merge import rewriting, scale_and_shift
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 
@@ -70,7 +70,7 @@ class Graph:
         tensors = itertools.chain(net.parameters(), net.buffers())
         twin = copy.deepcopy(net, {id(tensor): _on_meta(tensor) for tensor in tensors}).eval()
         self._image = torch.empty_like(image, device="meta")
-        with torch.no_grad(), _Calls() as calls:
+        with _Calls() as calls:
             returned = twin(self._image)
         # An id is valid as long as its tensor lives, and the calls keep the tensors alive.
         self._calls = calls.recorded
@@ -134,7 +134,7 @@ def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
 
 
-@torch.no_grad()
+@rewriting
 def fold_batch_norms(net: nn.Module, image: torch.Tensor) -> None:
     """Fold each BatchNorm that is the only reader of a convolution's output into that convolution.
 
@@ -162,7 +162,7 @@ def _without_batch_norm(norm: nn.BatchNorm2d) -> nn.Module:
     return nn.Identity() if not left else left[0] if len(left) == 1 else nn.Sequential(*left)
 
 
-@torch.no_grad()
+@rewriting
 def fold_normalisation(
     net: nn.Module, mean: torch.Tensor, std: torch.Tensor, image: torch.Tensor
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:

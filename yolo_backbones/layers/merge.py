@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import torch
 from torch import nn
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Mergeable(nn.Module):
@@ -12,6 +19,21 @@ class Mergeable(nn.Module):
     def merge(self) -> None:
         """Rewrite the block in place as a cheaper one with the same output in eval mode. A second call does nothing."""
         raise NotImplementedError
+
+
+def rewriting(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function that rewrites weights independent of the mode it is called in.
+
+    Autograd would follow the arithmetic, and refuse what is written in place. In inference mode torch's dispatcher sees
+    other operations than `Graph` looks for, and new parameters could not be changed any further.
+    """
+
+    @functools.wraps(function)
+    def rewrite(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(False), torch.no_grad():
+            return function(*args, **kwargs)
+
+    return rewrite
 
 
 def scale_and_shift(bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ...layers.fold import fold_batch_norms
-from ...layers.merge import Mergeable
+from ...layers.merge import Mergeable, rewriting
 from ...layers.pyramid import SimpleFeaturePyramid, source
 from ...layers.tracing import tracing
 from ..protocol import Features
@@ -106,7 +106,7 @@ class TimmFeatures(Features, Mergeable):
             found = [_resize(map, height // s, width // s) for map, s in zip(found, self.taken)]
         return self.pyramid(found)
 
-    @torch.no_grad()
+    @rewriting
     def merge(self) -> None:
         """Merge parallel branches as timm does (RepVGG, FastViT, ...), and BatchNorm into convolutions."""
         if self.merged:
