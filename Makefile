@@ -15,7 +15,7 @@ BENCHMARKS := benchmarks/models.py benchmarks/reference.py benchmarks/training.p
     benchmarks/report.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fast test exports check format bench clean
+.PHONY: help install demo fast test fuzz exports compat check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ fast: $(READY) ## run the tests that need no training, some cases of each; ARGS=
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
 
+fuzz: $(READY) ## try random rows, names, files and arguments; FUZZ_EXAMPLES=50000 by default, FUZZ_SEED drawn
+	seed=$${FUZZ_SEED:-$$($(BIN)/python -c "import random; print(random.randrange(10**9))")}; echo "FUZZ_SEED=$$seed"; \
+	FUZZ_SEED=$$seed FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50000} $(BIN)/python -m pytest --numprocesses auto tests/test_fuzz.py $(ARGS)
+
 exports: $(EXPORTS)/.ready ## run the tests of every export format, in an environment of their own
 	$(EXPORTS)/$(SCRIPTS)/python -m pytest tests/test_exports.py --exports $(ARGS)
 
@@ -45,6 +49,9 @@ $(EXPORTS)/.ready: pyproject.toml
 	$(EXPORTS)/$(SCRIPTS)/python -m pip install --upgrade pip
 	$(EXPORTS)/$(SCRIPTS)/python -m pip install --editable ".[dev,export-all]"
 	touch $@
+
+compat: $(READY) ## try old and new releases of Ultralytics, Python, torch and timm; ARGS="--only 8.2.0" chooses
+	$(BIN)/python compatibility/releases.py $(ARGS)
 
 check: $(READY) ## lint, format check, types, layers
 	$(BIN)/python -m ruff check .

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from ultralytics.nn import tasks
 from ultralytics.utils import ROOT
 
-from . import names
+from . import model_files, names
+from .messages import first_line, printable, shown
 
 Row = list[Any]  # [from, repeats, module, args]
 
@@ -123,9 +123,10 @@ def find(base: str | Path) -> Detector:
         return _read(name, path)
     file = _find_file(name)
     if file is None and path.suffix in names.SUFFIXES:
-        raise FileNotFoundError(f"there is no file {path}, and Ultralytics has no model called {name}{_hint(name)}")
+        unknown = f"Ultralytics has no model called {printable(name)}{_hint(name)}"
+        raise FileNotFoundError(f"there is no file {printable(path)}, and {unknown}")
     if file is None:
-        raise FileNotFoundError(f"Ultralytics has no model called {name}{_hint(name)}")
+        raise FileNotFoundError(f"Ultralytics has no model called {printable(name)}{_hint(name)}")
     return _find_shipped(name, file)
 
 
@@ -149,8 +150,8 @@ def _find_shipped(name: str, file: Path) -> Detector:
 
 
 def _read(name: str, file: Path) -> Detector:
-    config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    rows = config.get("backbone") if isinstance(config, dict) else None
+    config = model_files.read(file)
+    rows = config.get("backbone")
     if not isinstance(rows, list) or not rows or not isinstance(config.get("head"), list):
         raise ValueError(f"{file.name} is no model config with a backbone and a head of rows; use one such as yolov8n")
     if len(rows) < 2:
@@ -158,10 +159,16 @@ def _read(name: str, file: Path) -> Detector:
             f"{name} cannot take another backbone: its own is the single row {rows[0][2]}, which leaves no row for the "
             "maps; use a base such as yolov8n or yolov8n-cls"
         )
+    for row in rows + config["head"]:
+        if not isinstance(row, list) or len(row) != 4:
+            raise ValueError(f"{file.name} has the row {shown(row)}, where [from, repeats, block, [arguments]] belongs")
     scale = tasks.guess_model_scale(file.with_name(f"{name}.yaml"))
     if scale and scale not in (config.get("scales") or {scale: None}):
-        raise ValueError(f"{name} has no scale {scale}; choose one of {', '.join(config['scales'])}")
-    strides, channels = run(config, scale)
+        raise ValueError(f"{name} has no scale {scale}; choose one of {', '.join(map(str, config['scales']))}")
+    try:
+        strides, channels = run(config, scale)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(f"Ultralytics cannot build {file.name}: {first_line(error)}") from error
     taps = _taps(config, strides)
     if not taps:
         raise ValueError(f"{name} cannot take another backbone: its head reads none of the maps at strides 4 to 32")

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, overload
 from torch import nn
 
 from . import environment, user_blocks
+from .messages import shown
 
 Class = TypeVar("Class", bound=type[nn.Module])
 
@@ -53,11 +54,19 @@ class Block:
     @property
     def row(self) -> str:
         """The arguments a YAML row takes, for example `[c2, n_div=4]`."""
+        names = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in self._row_parameters]
+        return f"[{', '.join(names)}]"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The names of the arguments a YAML row takes, in order."""
+        return [parameter.name for parameter in self._row_parameters]
+
+    @property
+    def _row_parameters(self) -> list[inspect.Parameter]:
         given = CONTRACTS[self.like]
         parameters = list(inspect.signature(self.cls).parameters.values())
-        names = [p.name for name, p in zip(given, parameters) if name in FROM_ROW]
-        names += [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters[len(given) :]]
-        return f"[{', '.join(names)}]"
+        return [p for name, p in zip(given, parameters) if name in FROM_ROW] + parameters[len(given) :]
 
     def build(self, *args: Any) -> nn.Module:
         """Build the block from what Ultralytics made of a YAML row.
@@ -76,7 +85,7 @@ class Block:
             TypeError: too few or too many, or no list.
         """
         if not isinstance(row, list):
-            raise TypeError(f"{self.name}: the YAML row gives {row!r} where a list belongs: {self.row}")
+            raise TypeError(f"{self.name}: the YAML row gives {shown(row)} where a list belongs: {self.row}")
         given = CONTRACTS[self.like]
         missing = [own for name, own in zip(given, inspect.signature(self.cls).parameters) if name in FROM_ROW]
         missing = missing[len(row) :]
@@ -85,7 +94,9 @@ class Block:
                 raise TypeError(f"missing {', '.join(missing)}")
             inspect.signature(self.cls).bind(*given, *row[len(FROM_ROW.intersection(given)) :])
         except TypeError as error:
-            raise TypeError(f"{self.name}: the YAML row gives {row}, but it takes {self.row} ({error})") from None
+            raise TypeError(
+                f"{self.name}: the YAML row gives {shown(row)}, but it takes {self.row} ({error})"
+            ) from None
 
 
 @dataclass

@@ -127,7 +127,7 @@ def _note(entry: Entry) -> str:
 
 def _parse_number(text: str) -> int:
     """Parse a number of parameters: 10M, 1.5m, 800k, 10_000_000."""
-    match = re.fullmatch(r"([\d_]*\.?\d+)([kmb]?)", text.strip().lower())
+    match = re.fullmatch(r"([\d_]{0,15}\.?\d{1,15})([kmb]?)", text.strip().lower())
     if match is None:
-        raise typer.BadParameter(f"{text!r} is no number of parameters; write it as 10M or 10000000")
+        raise typer.BadParameter(f"{text[:40]!r} is no number of parameters; write it as 10M or 10000000")
     return round(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "b": 1e9}[match[2]])

@@ -25,6 +25,7 @@ from ..layers.in_place import lerp
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting, scale_and_shift
 from ..layers.tracing import exporting
+from ..messages import shown
 from ..registry import register
 from .contract import Family, Variant
 
@@ -47,9 +48,10 @@ def _check(
     """Check a YAML row's arguments under the name of the block that the row gives."""
     checks.whole(block, c1=c1, c2=c2, s=s, M=M, g=g, L=L)
     checks.positive(block, r=r)
+    checks.at_most(block, **{"c2/r": c2 / r})
     checks.flag(block, split=split)
     if form not in _FORMS:
-        raise ValueError(f"{block}: form={form!r} is no form of the selective kernel; choose one of {_FORMS}")
+        raise ValueError(f"{block}: form={shown(form)} is no form of the selective kernel; choose one of {_FORMS}")
     if e is not None:
         checks.share(block, c2, "c2", e=e)
     c_in, c_out = (c1, c2) if e is None else (int(c2 * e),) * 2

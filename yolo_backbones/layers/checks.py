@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
+from ..messages import shown
+
 # They work in place where they can, since a new map takes more time than the arithmetic. So a block gives them no
 # tensor that it or its caller still needs.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -19,6 +21,11 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+# The largest values, beyond which a model hangs or asks for more memory than any machine has.
+_MOST = {"n": 100, "M": 16, "k": 255, "s": 255, "act_num": 100}
+_LARGEST = 1 << 16
+
+
 def activation(block: str, name: object) -> nn.Module:
     """Return the activation of that name.
 
@@ -26,19 +33,22 @@ def activation(block: str, name: object) -> nn.Module:
         ValueError: no activation has that name.
     """
     if not isinstance(name, str) or name.lower() not in ACTIVATIONS:
-        raise ValueError(f"{block}: act={name!r} is no known activation; choose one of {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"{block}: act={shown(name)} is no known activation; choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name.lower()]()
 
 
 def whole(block: str, least: int = 1, **values: object) -> None:
-    """Check that each value is a whole number of at least `least`.
+    """Check that each value is a whole number of at least `least`, and not absurdly large.
 
     Raises:
         ValueError: one is not.
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{block}: {name}={value!r} has to be a whole number, at least {least}")
+            raise ValueError(f"{block}: {name}={shown(value)} has to be a whole number, at least {least}")
+        most = _MOST.get(name, _LARGEST)
+        if value > most:
+            raise ValueError(f"{block}: {name}={shown(value)} has to be a whole number, at most {most}")
 
 
 def odd(block: str, **values: int) -> None:
@@ -61,19 +71,33 @@ def positive(block: str, **values: object) -> None:
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise ValueError(f"{block}: {name}={value!r} has to be a number above 0")
+            raise ValueError(f"{block}: {name}={shown(value)} has to be a number above 0")
+
+
+def at_most(block: str, **values: float) -> None:
+    """Check that each value, a number of channels, is not absurdly large.
+
+    Raises:
+        ValueError: one is.
+    """
+    for name, value in values.items():
+        if value > _LARGEST:
+            raise ValueError(f"{block}: {name}={shown(value)} has to be at most {_LARGEST}")
 
 
 def share(block: str, c: int, c_name: str, **ratios: float) -> None:
     """Check that each ratio leaves at least one of `c` channels.
 
     Raises:
-        ValueError: one is no number above 0, or too small.
+        ValueError: one is no number above 0, too small or too large.
     """
     positive(block, **ratios)
     for name, ratio in ratios.items():
-        if int(c * ratio) < 1:
-            raise ValueError(f"{block}: {name}={ratio} leaves no channel of {c_name}={c}; raise it, or the width")
+        if c * ratio < 1:
+            raise ValueError(
+                f"{block}: {name}={shown(ratio)} leaves no channel of {c_name}={c}; raise it, or the width"
+            )
+        at_most(block, **{f"{c_name}*{name}": c * ratio})
 
 
 def flag(block: str, **values: object) -> None:
@@ -84,7 +108,7 @@ def flag(block: str, **values: object) -> None:
     """
     for name, value in values.items():
         if not isinstance(value, bool):
-            raise ValueError(f"{block}: {name}={value!r} has to be True or False")
+            raise ValueError(f"{block}: {name}={shown(value)} has to be True or False")
 
 
 def probability(block: str, **values: object) -> None:
@@ -95,7 +119,7 @@ def probability(block: str, **values: object) -> None:
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-            raise ValueError(f"{block}: {name}={value!r} has to be a number from 0 to below 1")
+            raise ValueError(f"{block}: {name}={shown(value)} has to be a number from 0 to below 1")
 
 
 def divisible(block: str, by_name: str, by: int, **channels: int) -> None:
@@ -119,7 +143,9 @@ def rates(block: str, drop_path: float | Iterable[float], n: int) -> list[float]
     """
     listed = list(drop_path) if isinstance(drop_path, Iterable) else [drop_path] * n
     if len(listed) != n:
-        raise ValueError(f"{block}: drop_path={listed!r} has to be one rate, or a list of one for each of n={n} blocks")
+        raise ValueError(
+            f"{block}: drop_path={shown(drop_path)} has to be one rate, or a list of one for each of n={n} blocks"
+        )
     for rate in listed:
         probability(block, drop_path=rate)
     return listed

@@ -1,4 +1,4 @@
-"""Blocks in rows: `parse_model` builds registered blocks, and mistakes in rows are reported before it runs.
+"""Blocks in rows: `parse_model` builds registered blocks.
 
 `parse_model` reads a row by looking its class up in sets of built-ins (`m in base_modules`). A class that is
 only put into its namespace gets no input channels, width or repeats. So an alias is put there, equal to the built-in
@@ -9,7 +9,8 @@ The package's own blocks are imported when a row first names something that Ultr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
-from .. import names, registry
-from . import model_names
+from .. import registry
+from . import model_names, row_checks, row_errors
 from .wrapping import Function, wrap
 
 # Names of our blocks that Ultralytics has given to classes of its own, and the modules of those.
@@ -34,6 +35,7 @@ def install() -> None:
         load()
     vars(tasks).setdefault("__getattr__", _serve_block)
     model_names.checks_rows_by(check)
+    row_errors.checks_rows_by(check)
 
 
 class RowContract(type):
@@ -110,22 +112,27 @@ def _serve_block(name: str) -> Any:
 
 def _wrap_parse_model(parse_model: Function) -> Function:
     def parse(d: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        _import_blocks_of(d)
-        return parse_model(d, *args, **kwargs)
+        names = row_checks.block_names(d)
+        if any(name not in vars(tasks) for name in names):
+            load()
+        _refuse_clash(d, names)
+        if not row_errors.has_ours(d):
+            return parse_model(d, *args, **kwargs)
+        check(d)
+        parse_or_tell = functools.partial(row_errors.parsed, parse_model)
+        row_checks.try_without_memory(parse_or_tell, d, args, kwargs)
+        return parse_or_tell(d, *args, **kwargs)
 
     return parse
 
 
-def _import_blocks_of(config: Mapping[str, Any]) -> None:
-    """Import the package's blocks if a config has rows that Ultralytics does not know.
+def _refuse_clash(config: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuse a config of ours with a block whose name Ultralytics has for another class.
 
     Raises:
-        ValueError: the config is one of ours, and Ultralytics has another class under a block's name.
+        ValueError: it is one.
     """
-    used = set(_block_names(config))
-    if any(name not in vars(tasks) for name in used):
-        load()
-    clashing = sorted(used & _taken_names.keys())
+    clashing = sorted(_taken_names.keys() & set(names))
     if clashing and model_names.is_ours(Path(str(config.get("yaml_file", "")))):
         block = clashing[0]
         raise ValueError(
@@ -142,65 +149,7 @@ def load() -> None:
     families()
 
 
-def _block_names(config: Mapping[str, Any]) -> list[str]:
-    """List the names of blocks in a config's rows, except torch's own."""
-    rows = [row for part in ("backbone", "head") if isinstance(config.get(part), list) for row in config[part]]
-    found = [row[2] for row in rows if isinstance(row, list) and len(row) == 4]
-    return [name for name in found if isinstance(name, str) and "." not in name]
-
-
 def check(config: Mapping[str, Any]) -> None:
-    """Find the mistakes in rows at which `parse_model` would fail before it builds the block.
-
-    Raises:
-        TypeError: a block of ours has the wrong number of arguments.
-        ValueError: a block is unknown, but its name is much like one of ours; the backbone is no list of rows; there is
-            no such scale; or a family's option in the YAML is invalid.
-    """
-    backbone, scales = config.get("backbone", []), config.get("scales")
-    if config.get("scale") and scales and config["scale"] not in scales:
-        raise ValueError(
-            f"{config['yaml_file']} asks for scale {config['scale']}, and the file has {', '.join(scales)}; "
-            "name it with one of these, or with none"
-        )
-    if not isinstance(backbone, list):
-        raise ValueError(_wrong_backbone_message(backbone))
-    _import_blocks_of(config)
-    known = registry.blocks()
-    if any(name in known and known[name].shipped for name in _block_names(config)):
-        _check_options(config)
-    for row in [*backbone, *config.get("head", [])]:
-        if not isinstance(row, list) or len(row) != 4:
-            continue  # parse_model reports it
-        _, n, name, args = row
-        if name in known and name not in _taken_names:
-            if n != 1 and not getattr(known[name].cls, "repeatable", True):
-                raise ValueError(
-                    f"{name}: the YAML row repeats it {n} times, and it can stand there only once; write 1"
-                )
-            known[name].check_row(args)
-        elif isinstance(name, str) and "." not in name and name not in vars(tasks):
-            near = names.nearest(name, list(known))
-            if near:
-                raise ValueError(f"the model's YAML names a block {name}, which is unknown; did you mean {near[0]}?")
-
-
-def _check_options(config: Mapping[str, Any]) -> None:
-    from ..families import families  # here, since rows without a block of ours need none
-
-    for family in families().values():
-        if family.training is not None:
-            family.training.check(config)
-
-
-def _wrong_backbone_message(backbone: Any) -> str:
-    """Say what to write in place of `backbone: {type: ...}` or `backbone: path.py`, which some forks read."""
-    from .. import catalogue  # here, since few write so
-
-    asked = backbone.get("type") or backbone.get("name") if isinstance(backbone, dict) else backbone
-    near = catalogue.nearest(Path(str(asked)).stem)
-    name = near[0] if near else "starnet_s1"
-    return (
-        f"the model's YAML says backbone: {backbone}, which Ultralytics does not read; train "
-        f"model=yolov8n-{name}.yaml, or have the rows written with `yolo-backbones new yolov8n {name}`"
-    )
+    """Find the mistakes in a config's rows; see `row_checks.check`."""
+    _refuse_clash(config, row_checks.block_names(config))
+    row_checks.check(config, load, _taken_names)

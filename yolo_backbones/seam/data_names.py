@@ -7,7 +7,8 @@ from typing import Any
 
 from ultralytics.utils import ROOT, checks
 
-from .. import configs, names
+from .. import configs, model_files, names
+from ..messages import shown
 from . import model_names
 from .wrapping import Function, wrap
 
@@ -20,6 +21,8 @@ def install() -> None:
 def _wrap_check_file(check_file: Function) -> Function:
     def check(file: str | Path, *args: Any, **kwargs: Any) -> Any:
         path = Path(str(file).strip())
+        if "://" not in str(file) and model_files.too_long(path):
+            raise FileNotFoundError(f"{shown(str(path))} has {len(str(path))} characters, which no file's name has")
         shipped = configs.find_dataset(path)
         if shipped is not None and not (ROOT / "cfg" / "datasets" / shipped.name).exists():
             return str(shipped)

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from ultralytics.nn import tasks
 
-from .. import configs, detectors, names
+from .. import configs, detectors, model_files, names
+from ..messages import printable, shown
 from .wrapping import Function, wrap
 
 _checks: list[Callable[[Mapping[str, Any]], None]] = []
@@ -32,12 +33,18 @@ def _wrap_yaml_model_load(yaml_model_load: Function) -> Function:
         if "://" in str(path):
             return yaml_model_load(path)
         path = Path(path)
+        if model_files.too_long(path):
+            raise FileNotFoundError(f"{shown(str(path))} has {len(str(path))} characters, which no file's name has")
         config = _find_config(path)
         if config is None:
             try:
                 config = yaml_model_load(path)
             except FileNotFoundError:
                 raise FileNotFoundError(_not_found_message(path)) from None
+            except (yaml.YAMLError, TypeError, ValueError):
+                if os.path.isfile(path):
+                    model_files.read(path)  # says in a line what is wrong with it
+                raise
         for check in _checks:
             check(config)
         return config
@@ -71,11 +78,11 @@ def is_ours(path: Path) -> bool:
 def _not_found_message(path: Path) -> str:
     from .. import composition  # slow, as above
 
-    letter = names.scale(path.stem)
+    letter, file = names.scale(path.stem), printable(path)
     known = [names.with_scale(stem, letter) for stem in [*configs.models(), *detectors.configs()]]
     if composition.is_backbone(path.stem):
-        return f"'{path}' does not exist; a backbone needs a detector, as in yolov8n-{path.stem}.yaml"
+        return f"'{file}' does not exist; a backbone needs a detector, as in yolov8n-{path.stem}.yaml"
     near = names.nearest(path.stem, [*known, *composition.meant(path)])
     if not near:
-        return f"'{path}' does not exist; shipped backbones: {', '.join(configs.models())}"
-    return f"'{path}' does not exist; did you mean {' or '.join(f'{stem}.yaml' for stem in near)}?"
+        return f"'{file}' does not exist; shipped backbones: {', '.join(configs.models())}"
+    return f"'{file}' does not exist; did you mean {' or '.join(f'{stem}.yaml' for stem in near)}?"

@@ -6,7 +6,17 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import block_rows, checkpoints, data_names, fusing, initialisation, model_names, training, users_blocks
+from . import (
+    block_rows,
+    checkpoints,
+    data_names,
+    fusing,
+    initialisation,
+    model_names,
+    row_errors,
+    training,
+    users_blocks,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,12 @@ STEPS = (
         (),  # it also works where `parse_model` has another name
         "model YAMLs know none of the package's blocks, so none of its models can be built",
         essential=True,
+    ),
+    Step(
+        "rows in errors",
+        row_errors.install,
+        ("ultralytics.nn.tasks:DetectionModel.__init__",),
+        "where maps of a YAML of your own do not fit together, the error does not say at which row",
     ),
     Step(
         "models' names",

@@ -1,0 +1,272 @@
+"""Mistakes in a model's YAML, found before `parse_model` runs: each is told with its row, argument, value and rule.
+
+Configs without any block of this package are left to Ultralytics, but for names that are much like one of ours.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics.nn import tasks
+
+from .. import names, registry
+from ..layers.meta import Shapes
+from ..messages import shown
+
+_MOST_REPEATS, _LARGEST = 100, 1 << 16
+# From these on a config is first built without memory, and its parameters are counted.
+_MANY_REPEATS, _LARGE, _WIDE = 30, 4096, 4
+_MOST_PARAMETERS = 1 << 31  # in a row that is no published network; 8 GB
+_NETWORK = "Network"
+
+
+def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[str, str]) -> None:
+    """Find the mistakes in a config at which `parse_model` would fail, hang or fill the memory.
+
+    Args:
+        config: as Ultralytics reads it from a YAML, with `scale` and `yaml_file`.
+        load: imports the package's blocks.
+        taken: blocks whose names belong to classes of Ultralytics'.
+
+    Raises:
+        TypeError: a block of ours has the wrong number of arguments.
+        ValueError: any other mistake.
+    """
+    backbone, scales = config.get("backbone", []), config.get("scales")
+    if not isinstance(backbone, list):
+        raise ValueError(_wrong_backbone_message(backbone))
+    if not {"backbone", "head"} <= config.keys():
+        load()
+        if any(isinstance(leaf, str) and leaf in registry.blocks() for leaf in _leaves(list(config.values()))):
+            missing = "backbone" if "backbone" not in config else "head"
+            raise ValueError(f"{config.get('yaml_file', 'the config')} has no {missing}: {missing} is a list of rows")
+        return
+    if any(name not in vars(tasks) for name in block_names(config)):
+        load()
+    known = registry.blocks()
+    ours = {name for name in block_names(config) if name in known and name not in taken}
+    if ours:
+        _check_numbers(config)
+    if config.get("scale") and isinstance(scales, Mapping) and scales and config["scale"] not in scales:
+        raise ValueError(
+            f"{config['yaml_file']} asks for scale {config['scale']}, and the file has {', '.join(map(str, scales))}; "
+            "name it with one of these, or with none"
+        )
+    if any(known[name].shipped for name in ours):
+        _check_options(config)
+    for i, row in enumerate(_rows(config)):
+        if ours:
+            _check_form(i, row)
+        elif not isinstance(row, list) or len(row) != 4:
+            continue  # parse_model reports it
+        if isinstance(row[2], str) and row[2] in ours:
+            _check_own_row(i, row)
+        else:
+            _check_name(i, row[2], may_be_new=not ours)
+
+
+def block_names(config: Mapping[str, Any]) -> list[str]:
+    """List the names of blocks in a config's rows, except torch's own."""
+    found = [row[2] for row in _rows(config) if isinstance(row, list) and len(row) == 4]
+    return [name for name in found if isinstance(name, str) and "." not in name]
+
+
+def try_without_memory(
+    parse_model: Callable[..., Any], config: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Build a config with large numbers on the meta device first, and count its parameters.
+
+    Raises:
+        ValueError: a row has more than any detector.
+    """
+    if not _asks_for_much(config):
+        return
+    with torch.device("meta"), torch.no_grad(), Shapes():
+        layers, _ = parse_model(copy.deepcopy(dict(config)), *args, **{**kwargs, "verbose": False})
+    for i, (layer, row) in enumerate(zip(layers, _rows(config))):
+        count = sum(parameter.numel() for parameter in layer.parameters())
+        if count > _MOST_PARAMETERS and row[2] != _NETWORK:
+            raise ValueError(
+                f"row {i}: {row[2]}: {shown(row[3])}, repeated {row[1]} times, makes {count:.2g} parameters; a row may "
+                f"have {_MOST_PARAMETERS:.2g}"
+            )
+
+
+def _asks_for_much(config: Mapping[str, Any]) -> bool:
+    scales = config.get("scales")
+    widths = (
+        [scale[1] for scale in scales.values()] if isinstance(scales, Mapping) else [config.get("width_multiple", 1)]
+    )
+    return any(width > _WIDE for width in widths) or any(
+        row[1] > _MANY_REPEATS or any(abs(value) > _LARGE for value in _numbers(row[3])) for row in _rows(config)
+    )
+
+
+def _rows(config: Mapping[str, Any]) -> list[Any]:
+    parts = (config.get(part) for part in ("backbone", "head"))
+    return [row for part in parts if isinstance(part, list) for row in part]
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield the numbers in an argument."""
+    return (item for item in _leaves(value) if isinstance(item, (int, float)))
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield what stands in lists of lists; a list that stands there several times (YAML's anchors) counts once."""
+    todo, seen = [value], set()
+    while todo:
+        item = todo.pop()
+        if not isinstance(item, list):
+            yield item
+        elif id(item) not in seen:
+            seen.add(id(item))
+            todo += item
+
+
+def _check_numbers(config: Mapping[str, Any]) -> None:
+    """Check what stands beside the rows."""
+    for part in ("backbone", "head"):
+        if not isinstance(config.get(part), list) or (part == "backbone" and not config[part]):
+            raise ValueError(f"the model's YAML has {part}: {shown(config.get(part))}, where a list of rows belongs")
+    for key in ("nc", "ch", "channels"):
+        value = config.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
+            raise ValueError(f"the model's YAML has {key}: {shown(value)}, where a whole number from 1 on belongs")
+    scales = config.get("scales")
+    if scales is None:
+        scales = {"": [config.get("depth_multiple", 1.0), config.get("width_multiple", 1.0), 1024]}
+    if not isinstance(scales, Mapping):
+        raise ValueError(
+            f"the model's YAML has scales: {shown(scales)}, where {{n: [depth, width, most channels]}} belongs"
+        )
+    for letter, scale in scales.items():
+        if not (isinstance(scale, list) and len(scale) == 3 and all(map(_is_scale, scale))):
+            raise ValueError(
+                f"the model's YAML has the scale {shown(letter)}: {shown(scale)}, where three numbers above 0 belong: "
+                "depth, width, most channels"
+            )
+
+
+def _is_scale(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and 0 < value < math.inf
+
+
+def _check_form(i: int, row: Any) -> None:
+    """Check a row of any block by the rules that `parse_model` assumes."""
+    if not isinstance(row, list) or len(row) != 4:
+        raise ValueError(f"row {i} is {shown(row)}, where [from, repeats, block, [arguments]] belongs")
+    source, n, name, args = row
+    if not isinstance(name, str):
+        raise ValueError(f"row {i}: block={shown(name)} has to be a block's name")
+    wanted = source if isinstance(source, list) and source else [source]
+    for j in wanted:
+        if isinstance(j, bool) or not isinstance(j, int) or not (-max(i, 1) <= j < i):
+            rule = f"a row's number from 0 to {i - 1}, or from -1 to {-i}" if i else "-1, the image"
+            raise ValueError(f"row {i}: {name}: from={shown(source)} has to be {rule}, or a list of such")
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= _MOST_REPEATS:
+        raise ValueError(f"row {i}: {name}: repeats={shown(n)} has to be a whole number from 1 to {_MOST_REPEATS}")
+    if not isinstance(args, list):
+        if name in registry.blocks():
+            _check_arguments(i, registry.blocks()[name], args)
+        raise TypeError(f"row {i}: {name}: the YAML row gives {shown(args)} where a list of arguments belongs")
+    for value, argument in zip(args, _argument_names(name, len(args))):
+        if not all(abs(number) <= _LARGEST for number in _numbers(value)):
+            raise ValueError(f"row {i}: {name}: {argument}{shown(value)} has to be at most {_LARGEST}")
+        if isinstance(value, str):
+            _check_text(i, name, argument, value)
+
+
+def _argument_names(name: str, count: int) -> list[str]:
+    """Return how to name each argument of a row in a message: "c2=", or "argument 2: " of another's block."""
+    block = registry.blocks().get(name)
+    known = [f"{argument}=" for argument in block.arguments] if block else []
+    return [*known, *(f"argument {k + 1}: " for k in range(len(known), count))]
+
+
+def _check_text(i: int, name: str, argument: str, text: str) -> None:
+    """Check that `parse_model` can read an argument that is text: as a name, or as a Python literal."""
+    try:
+        ast.literal_eval(text)
+    except ValueError:  # a name, which stays text
+        return
+    except (SyntaxError, RecursionError, MemoryError):
+        raise ValueError(
+            f"row {i}: {name}: {argument}{shown(text)} is neither a word, such as relu, nor a number or a list"
+        ) from None
+
+
+def _check_own_row(i: int, row: list[Any]) -> None:
+    """Check a row of a block that is registered here, by its contract."""
+    source, n, name, args = row
+    block = registry.blocks()[name]
+    if isinstance(source, list):
+        raise ValueError(f"row {i}: {name}: from={shown(source)} has to be one row: it reads a single map")
+    if n != 1 and not getattr(block.cls, "repeatable", True):
+        raise ValueError(
+            f"row {i}: {name}: the YAML row repeats it {n} times, and it can stand there only once; write 1"
+        )
+    _check_arguments(i, block, args)
+    if block.like != "HGStem" and not _is_channels(args[0]):
+        raise ValueError(f"row {i}: {name}: c2={shown(args[0])} has to be a whole number, the channels of its output")
+
+
+def _check_arguments(i: int, block: registry.Block, args: Any) -> None:
+    try:
+        block.check_row(args)
+    except TypeError as error:
+        raise TypeError(f"row {i}: {error}") from None
+
+
+def _check_name(i: int, name: Any, may_be_new: bool) -> None:
+    """Check that Ultralytics or torch has a block.
+
+    `may_be_new` leaves names that are like none of ours to `parse_model`, whose fork may know more.
+    """
+    if not isinstance(name, str) or name in vars(tasks):
+        return
+    package, _, attribute = name.rpartition(".")
+    if package:
+        if package == "nn" and not hasattr(torch.nn, attribute):
+            raise ValueError(f"row {i}: torch.nn has no {attribute}")
+        return
+    near = names.nearest(name, list(registry.blocks()))
+    if near:
+        raise ValueError(f"row {i}: the model's YAML names a block {name}, which is unknown; did you mean {near[0]}?")
+    if not may_be_new:
+        raise ValueError(
+            f"row {i}: the model's YAML names a block {name}, which is unknown; have the file that defines it call "
+            "yolo_backbones.register, and name that file in YOLO_BACKBONES_BLOCKS"
+        )
+
+
+def _is_channels(value: Any) -> bool:
+    return value == "nc" or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+
+
+def _check_options(config: Mapping[str, Any]) -> None:
+    from ..families import families  # here, since rows without a block of ours need none
+
+    for family in families().values():
+        if family.training is not None:
+            family.training.check(config)
+
+
+def _wrong_backbone_message(backbone: Any) -> str:
+    """Say what to write in place of `backbone: {type: ...}` or `backbone: path.py`, which some forks read."""
+    from .. import catalogue  # here, since few write so
+
+    said = backbone if isinstance(backbone, str) and len(backbone) < 80 else shown(backbone)
+    asked = backbone.get("type") or backbone.get("name") if isinstance(backbone, dict) else backbone
+    near = catalogue.nearest(Path(str(asked)).stem)
+    name = near[0] if near else "starnet_s1"
+    return (
+        f"the model's YAML says backbone: {said}, which Ultralytics does not read; train "
+        f"model=yolov8n-{name}.yaml, or have the rows written with `yolo-backbones new yolov8n {name}`"
+    )
