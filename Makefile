@@ -15,7 +15,7 @@ BENCHMARKS := benchmarks/models.py benchmarks/reference.py benchmarks/training.p
     benchmarks/report.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fast test fuzz exports compat check format bench clean
+.PHONY: help install demo fast test fuzz crashes exports compat upstream check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ fuzz: $(READY) ## try random rows, names, files and arguments; FUZZ_EXAMPLES=500
 	seed=$${FUZZ_SEED:-$$($(BIN)/python -c "import random; print(random.randrange(10**9))")}; echo "FUZZ_SEED=$$seed"; \
 	FUZZ_SEED=$$seed FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-50000} $(BIN)/python -m pytest --numprocesses auto tests/test_fuzz.py $(ARGS)
 
+crashes: $(READY) ## kill a training ten times, and resume it each time
+	KILLS=10 $(BIN)/python -m pytest tests/test_crashes.py $(ARGS)
+
 exports: $(EXPORTS)/.ready ## run the tests of every export format, in an environment of their own
 	$(EXPORTS)/$(SCRIPTS)/python -m pytest tests/test_exports.py --exports $(ARGS)
 
@@ -52,6 +55,9 @@ $(EXPORTS)/.ready: pyproject.toml
 
 compat: $(READY) ## try old and new releases of Ultralytics, Python, torch and timm; ARGS="--only 8.2.0" chooses
 	$(BIN)/python compatibility/releases.py $(ARGS)
+
+upstream: $(READY) ## run Ultralytics' own tests without the package, with it, and with its models; ARGS="--modes off,on"
+	$(BIN)/python compatibility/upstream.py $(ARGS)
 
 check: $(READY) ## lint, format check, types, layers
 	$(BIN)/python -m ruff check .

@@ -26,6 +26,8 @@ from ultralytics.utils import LOGGER
 from yolo_backbones import cli, configs, registry
 from yolo_backbones.seam import block_rows
 
+pytestmark = pytest.mark.slow  # thousands of cases
+
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5000"))
 LONGEST = 30  # seconds of a case; then the process ends, and tells where it was

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import environment, user_blocks
+from .. import environment, releases, user_blocks
 from .probe import Answer, told
 
 _PTH, _START = "yolo_backbones.pth", "yolo_backbones.start"
@@ -75,9 +75,10 @@ def package(name: str) -> Check:
     except metadata.PackageNotFoundError:
         return Check(name, "not installed", f"install it: {sys.executable} -m pip install {name}")
     floor = _oldest_release(name)
-    if floor and _version_numbers(version) < _version_numbers(floor):
+    if floor and releases.numbers(version) < releases.numbers(floor):
         return Check(name, version, f"{floor} or later is needed: {sys.executable} -m pip install '{name}>={floor}'")
-    return Check(name, version)
+    reason = releases.untried(version) if name == "ultralytics" else ""
+    return Check(name, f"{version}, {reason}" if reason else version)
 
 
 def _oldest_release(name: str) -> str:
@@ -88,10 +89,6 @@ def _oldest_release(name: str) -> str:
         return ""
     found = [re.match(rf"{name}\s*>=\s*([\d.]+)", requirement) for requirement in needed]
     return next((match[1] for match in found if match), "")
-
-
-def _version_numbers(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", re.split(r"[^\d.]", version)[0])]
 
 
 def switch() -> Check:

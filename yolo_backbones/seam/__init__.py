@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import threading
 
+import ultralytics
 from ultralytics.utils import LOGGER
 
+from .. import releases
 from .steps import STEPS, Step
 
 __all__ = ["activate", "failures"]
 
 _lock = threading.RLock()
 _failures: dict[str, str] = {}
+_told: set[str] = set()
 
 
 def activate() -> None:
     """Install each step that this Ultralytics allows, and warn of each that it does not. Idempotent."""
     with _lock:
+        untried = releases.untried_series(ultralytics.__version__)
+        if untried and untried not in _told:
+            LOGGER.warning(f"yolo_backbones: {untried}")
+            _told.add(untried)
         for step in STEPS:
             reason = _install(step)
             if reason and _failures.get(step.name) != reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -11,11 +12,15 @@ from typing import Any
 from torch import nn
 from ultralytics import utils
 from ultralytics.nn import tasks
+from ultralytics.utils import LOGGER
 
 from .. import registry
 from ..weights.guard import checkpoint_loading
-from . import model_names
+from . import model_names, unfinished_saves
 from .wrapping import Function, wrap
+
+# What torch raises for an empty or truncated file, or recent releases of Ultralytics in its place (TypeError).
+_UNREADABLE = (EOFError, RuntimeError, pickle.UnpicklingError, TypeError)
 
 
 def install() -> None:
@@ -33,6 +38,18 @@ def _wrap_torch_safe_load(torch_safe_load: Function) -> Function:
         try:
             with checkpoint_loading(), _allow_layers(weight) if safe_only else nullcontext():
                 checkpoint, file = torch_safe_load(weight, *args, **kwargs)
+        except _UNREADABLE as error:
+            whole = unfinished_saves.whole_neighbour(Path(str(weight)))
+            if whole is None:
+                raise
+            with checkpoint_loading(), _allow_layers(whole) if safe_only else nullcontext():
+                checkpoint, file = torch_safe_load(str(whole), *args, **kwargs)
+            if not _is_ours(checkpoint):
+                raise error from None
+            LOGGER.warning(
+                f"yolo_backbones: {weight} is empty or cut short, as where a training is ended while it saves; "
+                f"{whole.name} beside it is whole, of epoch {checkpoint.get('epoch', -1) + 1}, and is taken instead"
+            )
         except FileNotFoundError as error:
             config = Path(weight).with_suffix(".yaml")
             if not model_names.is_ours(config):
@@ -47,6 +64,13 @@ def _wrap_torch_safe_load(torch_safe_load: Function) -> Function:
         return checkpoint, file
 
     return load
+
+
+def _is_ours(checkpoint: Any) -> bool:
+    """Tell whether a checkpoint's model has a block of this package or of the user's."""
+    model = checkpoint.get("ema") or checkpoint.get("model")
+    classes = {block.cls for block in registry.blocks().values()}
+    return isinstance(model, nn.Module) and any(type(module) in classes for module in model.modules())
 
 
 def _allow_layers(weight: str | Path) -> AbstractContextManager[None]:
