@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 import upstream
-from ultralytics import YOLO
+from ultralytics import RTDETR, YOLO
 from ultralytics.cfg import TASK2MODEL
 from ultralytics.utils import ROOT
 
@@ -75,9 +75,11 @@ def save(file: Path) -> None:
     ours = os.environ["UPSTREAM_MODE"] in stem
     if not ours and plain not in known and stem not in known:
         return
+    if not stem.startswith(("yolo", "rtdetr")):  # SAM and its kin cannot be built from a config
+        return
     torch.manual_seed(0)
     file.parent.mkdir(parents=True, exist_ok=True)
-    model = YOLO(f"{stem}.yaml")
+    model = (RTDETR if stem.startswith("rtdetr") else YOLO)(f"{stem}.yaml")
     if channels != 3:
         model.model = type(model.model)(f"{stem}.yaml", ch=channels, verbose=False)
     model.save(file)

@@ -2,8 +2,8 @@
 
     FUZZ_EXAMPLES=50000 FUZZ_SEED=1 pytest tests/test_fuzz.py     # `make fuzz` draws a seed
 
-FUZZ_SEED is what the cases are drawn from, and is printed; the same number gives the same cases. FUZZ_EXAMPLES is their
-number, 5,000 by default, all four kinds together.
+FUZZ_SEED is what the cases are drawn from, and is printed; the same number gives the same cases of the same code.
+FUZZ_EXAMPLES is their number, 5,000 by default, all kinds together.
 """
 
 import contextlib
@@ -182,6 +182,9 @@ def test_a_name(parts, between, suffix):
             config = tasks.yaml_model_load(between.join(parts) + suffix)
     except EXPECTED as error:
         assert_helps(error)
+    except AssertionError as error:  # Ultralytics' own, of a name with a question mark, as in an address
+        if "acceptable suffix" not in str(error):
+            raise
     else:
         assert isinstance(config, dict)
 
@@ -203,9 +206,13 @@ def texts(draw) -> str:
 @fuzz(0.06)
 @given(texts())
 def test_a_whole_file(tmp_path_factory, text):
-    file = tmp_path_factory.mktemp("fuzz", numbered=True) / "mine.yaml"
+    folder = tmp_path_factory.mktemp("fuzz", numbered=True)
+    file = folder / "mine.yaml"
     file.write_text(text, encoding="utf-8", errors="replace")
-    foreign = (LookupError, TypeError) if not re.search("|".join(registry.blocks()), text) else ()
+    named = re.search("|".join(registry.blocks()), text)
+    foreign = () if named else (AttributeError, LookupError, NameError, SyntaxError, TypeError)
+    before = os.getcwd()
+    os.chdir(folder)  # where Ultralytics evaluates `activation` of a file that is none of ours
     try:
         with in_time():
             tasks.DetectionModel(str(file), verbose=False)
@@ -213,6 +220,9 @@ def test_a_whole_file(tmp_path_factory, text):
         pass
     except EXPECTED as error:
         assert_helps(error)
+    finally:
+        os.chdir(before)
+    assert not (named and (folder / "FUZZED").exists())
 
 
 OPTIONS = st.one_of(

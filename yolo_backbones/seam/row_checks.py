@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import copy
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ _MOST_REPEATS, _LARGEST = 100, 1 << 16
 _MANY_REPEATS, _LARGE, _WIDE = 30, 4096, 4
 _MOST_PARAMETERS = 1 << 31  # in a row that is no published network; 8 GB
 _NETWORK = "Network"
+_LONGEST_NAME = 100
+# Ultralytics evaluates it as Python: a layer of torch.nn with plain numbers, and no call inside.
+_ACTIVATION = re.compile(r"(?:torch\.)?nn\.(\w+)\([\w\s=.,+-]*\)")
 
 
 def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[str, str]) -> None:
@@ -139,6 +143,10 @@ def _check_numbers(config: Mapping[str, Any]) -> None:
         value = config.get(key, 1)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
             raise ValueError(f"the model's YAML has {key}: {shown(value)}, where a whole number from 1 on belongs")
+    act = config.get("activation")
+    match = _ACTIVATION.fullmatch(act) if isinstance(act, str) else None
+    if act and not (match and hasattr(torch.nn, match[1])):
+        raise ValueError(f"the model's YAML has activation: {shown(act)}, where a layer such as nn.ReLU() belongs")
     scales = config.get("scales")
     if scales is None:
         scales = {"": [config.get("depth_multiple", 1.0), config.get("width_multiple", 1.0), 1024]}
@@ -165,6 +173,8 @@ def _check_form(i: int, row: Any) -> None:
     source, n, name, args = row
     if not isinstance(name, str):
         raise ValueError(f"row {i}: block={shown(name)} has to be a block's name")
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(f"row {i}: block={shown(name)} is longer than any block's name")
     wanted = source if isinstance(source, list) and source else [source]
     for j in wanted:
         if isinstance(j, bool) or not isinstance(j, int) or not (-max(i, 1) <= j < i):

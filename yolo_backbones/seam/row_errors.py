@@ -18,7 +18,17 @@ from . import row_checks
 from .wrapping import Function, wrap
 
 _checks: list[Callable[[Mapping[str, Any]], None]] = []
-_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 
 def install() -> None:
