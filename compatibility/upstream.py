@@ -37,6 +37,7 @@ EXCEPTIONS = HERE / "upstream_exceptions.yaml"
 SUITES = "engine", "cli", "exports", "python"
 BASE = "yolo26n"
 KINDS = "passed", "failed", "skipped"
+_SUITE = re.compile(r"test_(\w+)(?=::|\.)")
 LIMIT = 3 * 3600  # seconds for one mode
 
 
@@ -148,6 +149,7 @@ def counts(found: dict[str, str]) -> list[int]:
 
 def compare(results: dict[str, dict[str, str]]) -> tuple[list[str], list[str]]:
     """Return docs/upstream.md, and what fails though it passes without."""
+    suites = sorted({match[1] for found in results.values() for name in found if (match := _SUITE.search(name))})
     listed = yaml.safe_load(EXCEPTIONS.read_text(encoding="utf-8")) or {}
     lines = [
         "# Ultralytics' own tests",
@@ -156,6 +158,8 @@ def compare(results: dict[str, dict[str, str]]) -> tuple[list[str], list[str]]:
         "They are run with the plugin switched off, with it on, and with each family in the place of YOLO26's own",
         "backbone. Tests that fail with the plugin off need weights, data sets or a network that are not there, and",
         "count nowhere.",
+        "",
+        f"Suites: {', '.join(suites)}.",
         "",
         "| mode | passed | failed | skipped | fails though it passes without |",
         "|---|---|---|---|---|",

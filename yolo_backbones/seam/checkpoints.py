@@ -16,7 +16,7 @@ from ultralytics.utils import LOGGER
 
 from .. import registry
 from ..weights.guard import checkpoint_loading
-from . import model_names, unfinished_saves
+from . import model_names
 from .wrapping import Function, wrap
 
 # What torch raises for an empty or truncated file, or recent releases of Ultralytics in its place (TypeError).
@@ -39,7 +39,9 @@ def _wrap_torch_safe_load(torch_safe_load: Function) -> Function:
             with checkpoint_loading(), _allow_layers(weight) if safe_only else nullcontext():
                 checkpoint, file = torch_safe_load(weight, *args, **kwargs)
         except _UNREADABLE as error:
-            whole = unfinished_saves.whole_neighbour(Path(str(weight)))
+            from .unfinished_saves import whole_neighbour  # here, since few files are damaged
+
+            whole = whole_neighbour(Path(str(weight)))
             if whole is None:
                 raise
             with checkpoint_loading(), _allow_layers(whole) if safe_only else nullcontext():
