@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 pytest_plugins = ["fast", "served"]
@@ -98,6 +99,28 @@ def randomise_batch_norm(model: "nn.Module") -> None:
             nn.init.normal_(module.bias, std=0.1)
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
+
+
+def backbone_maps(model: "nn.Module", image: "torch.Tensor") -> list["torch.Tensor"]:
+    """Return a detector's maps at P3, P4 and P5, as rows 4, 6 and 8 give them."""
+    rows: list[torch.Tensor] = []
+    for row in model.model[:10]:
+        image = row(image if row.f == -1 else rows[row.f])
+        rows.append(image)
+    return [rows[4], rows[6], rows[8]]
+
+
+@pytest.fixture(scope="session")
+def few_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the `data.yaml` of eight drawn pictures to train on, and four to validate."""
+    from yolo_backbones import shapes  # here, as above
+
+    folder = tmp_path_factory.mktemp("few")
+    shapes.draw(folder / "shapes", train=8, val=4, imgsz=64)
+    names = list(shapes.CLASSES)
+    file = folder / "data.yaml"
+    file.write_text(f"path: {folder / 'shapes'}\ntrain: images/train\nval: images/val\nnames: {names}\n")
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -13,21 +13,12 @@ import pytest
 import torch
 from ultralytics import YOLO
 
-from yolo_backbones import doctor, releases, seam, shapes
+from yolo_backbones import doctor, releases, seam
 
 KILLS = int(os.environ.get("KILLS", "2"))  # `make crashes` has ten
 EPOCHS = 5
 MODEL = "yolov8n-vanillanet.yaml"  # its slope runs through a schedule
 YOLO_COMMAND = Path(sys.executable).with_name("yolo")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("crashes")
-    shapes.draw(folder / "shapes", train=8, val=4, imgsz=64)
-    file = folder / "few.yaml"
-    file.write_text(f"path: {folder / 'shapes'}\ntrain: images/train\nval: images/val\nnames: [a, b, c, d, e]\n")
-    return file
 
 
 def command(data: Path, folder: Path, **more) -> list[str]:
@@ -56,13 +47,13 @@ def schedule(folder: Path) -> dict[int, tuple[str, ...]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by a signal")
-def test_a_training_that_is_killed_again_and_again_ends_as_one_that_is_not(data, tmp_path, capsys):
+def test_a_training_that_is_killed_again_and_again_ends_as_one_that_is_not(few_shapes, tmp_path):
     draw = random.Random(0)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(command(data, whole), check=True, capture_output=True)
+    subprocess.run(command(few_shapes, whole), check=True, capture_output=True)
     last = killed / "run" / "weights" / "last.pt"
     for _ in range(KILLS):
-        resume = command(data, killed, resume=True) if last.exists() else command(data, killed)
+        resume = command(few_shapes, killed, resume=True) if last.exists() else command(few_shapes, killed)
         if last.exists():
             resume[3] = f"model={last}"
         process = subprocess.Popen(resume, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
@@ -90,11 +81,11 @@ def test_a_training_that_is_killed_again_and_again_ends_as_one_that_is_not(data,
 
 
 @pytest.fixture(scope="module")
-def unfinished(data, tmp_path_factory) -> Path:
+def unfinished(few_shapes, tmp_path_factory) -> Path:
     """The weights' folder of a training that was killed: its checkpoints still hold what it takes to go on."""
     folder = tmp_path_factory.mktemp("unfinished")
     process = subprocess.Popen(
-        command(data, folder, epochs=200, save_period=1),
+        command(few_shapes, folder, epochs=200, save_period=1),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -9,7 +9,7 @@ import pytest
 import timm.utils
 import torch
 import torch.nn.functional as F
-from conftest import randomise_batch_norm
+from conftest import backbone_maps, randomise_batch_norm
 from timm.layers import BatchNormAct2d, StdConv2d
 from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
@@ -61,15 +61,6 @@ def build(backbone: str) -> DetectionModel:
     return model
 
 
-def maps(model: DetectionModel, image: torch.Tensor) -> list[torch.Tensor]:
-    """The backbone's maps at P3, P4 and P5."""
-    rows: list[torch.Tensor] = []
-    for row in model.model[:10]:
-        image = row(image if row.f == -1 else rows[row.f])
-        rows.append(image)
-    return [rows[4], rows[6], rows[8]]
-
-
 def norms(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
@@ -88,9 +79,9 @@ def image_of(*shape: int) -> torch.Tensor:
 def test_no_batch_norm_is_left_behind_a_convolution_and_maps_stay(backbone):
     model, image = build(backbone), image_of(96, 64)
     with torch.no_grad():
-        expected = maps(model, image)
+        expected = backbone_maps(model, image)
         model.fuse(verbose=False)
-        assert_equal(maps(model, image), expected)
+        assert_equal(backbone_maps(model, image), expected)
     assert len(norms(model)) == TIMM.get(backbone, 0)
     assert not any(module.training for module in model.modules())
     if isinstance(model.model[0], Network):
@@ -106,9 +97,9 @@ def test_fuse_in_inference_mode(backbone, built_in_it):
     with torch.inference_mode(built_in_it):
         model = build(backbone)
     with torch.inference_mode():
-        expected = [map.clone() for map in maps(model, image)]
+        expected = [map.clone() for map in backbone_maps(model, image)]
         model.fuse(verbose=False)
-        assert_equal(maps(model, image), expected)
+        assert_equal(backbone_maps(model, image), expected)
     assert not norms(model)
 
 
@@ -135,11 +126,11 @@ def test_fuse_while_autograd_looks(backbone, monkeypatch):
         model = build(backbone)
     image = image_of(96, 64)
     with torch.no_grad():
-        expected = maps(model, image)
+        expected = backbone_maps(model, image)
     with torch.enable_grad():
         model.fuse(verbose=False)
     with torch.no_grad():
-        assert_equal(maps(model, image), expected)
+        assert_equal(backbone_maps(model, image), expected)
 
 
 SOME = [*FAMILIES, "fasternet_t0", "skresnet18", "resnet18", "mobileone_s0", "levit_128s", "repvit_m0_9"]
@@ -167,11 +158,11 @@ def test_a_second_fuse_changes_and_prints_nothing(backbone, monkeypatch):
 def test_fusing_a_copy_leaves_the_original_and_copies_of_it_run(backbone):
     model, image = build(backbone), image_of(64, 64)
     with torch.no_grad():
-        expected, left = maps(model, image), len(norms(model))
+        expected, left = backbone_maps(model, image), len(norms(model))
         fused = copy.deepcopy(copy.deepcopy(model).fuse(verbose=False))
-        assert all(torch.equal(*pair) for pair in zip(maps(model, image), expected, strict=True))
+        assert all(torch.equal(*pair) for pair in zip(backbone_maps(model, image), expected, strict=True))
         assert len(norms(model)) == left > len(norms(fused))
-        assert_equal(maps(fused, image), expected)
+        assert_equal(backbone_maps(fused, image), expected)
 
 
 @pytest.mark.parametrize("backbone", SOME)
@@ -213,10 +204,10 @@ def test_fused_models_load_in_a_fresh_process(tmp_path, run_cli):
 def test_a_half_precision_model_fuses(backbone):
     model, image = build(backbone), image_of(64, 64)
     with torch.no_grad():
-        expected = maps(model, image)
+        expected = backbone_maps(model, image)
         model.half().fuse(verbose=False)
         assert {p.dtype for p in model.parameters()} == {torch.float16}
-        for y, reference in zip(maps(model, image.half()), expected, strict=True):
+        for y, reference in zip(backbone_maps(model, image.half()), expected, strict=True):
             assert (y.float() - reference).norm() < 0.02 * reference.norm()
 
 
@@ -224,10 +215,10 @@ def test_a_half_precision_model_fuses(backbone):
 def test_fusing_in_training_folds_the_running_statistics_and_leaves_the_mode(backbone):
     model, image = build(backbone), image_of(64, 64)
     with torch.no_grad():
-        expected = maps(model, image)
+        expected = backbone_maps(model, image)
         model.train().fuse(verbose=False)
         assert all(module.training for module in model.modules())
-        assert_equal(maps(model.eval(), image), expected)
+        assert_equal(backbone_maps(model.eval(), image), expected)
 
 
 def test_fake_quantised_models_are_not_merged(monkeypatch):
@@ -363,7 +354,7 @@ def test_exported_graphs_have_no_operations_to_spare(backbone, half, tmp_path):
             self.detector = build(backbone).fuse(verbose=False)
 
         def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-            return maps(self.detector, x)
+            return backbone_maps(self.detector, x)
 
     net, image = Backbone().eval(), image_of(64, 64)
     if half:

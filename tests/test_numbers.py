@@ -8,30 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import randomise_batch_norm
+from conftest import backbone_maps, randomise_batch_norm
 from torch import nn
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
 
-from yolo_backbones import configs, shapes
+from yolo_backbones import configs
 
 FAMILIES = sorted({path.stem for path in configs.models().values()})
 # Of a map's largest value: 8 bits of bfloat16 and 11 of half precision, through some forty layers.
 WITHIN = {torch.bfloat16: 0.1, torch.float16: 0.02}
-STOCK = "yolov8"
 
 
 def built(stem: str) -> DetectionModel:
     torch.manual_seed(0)
     return DetectionModel(f"{stem.replace('yolov8', 'yolov8n')}.yaml", verbose=False)
-
-
-def maps(model: DetectionModel, image: torch.Tensor) -> list[torch.Tensor]:
-    rows: list[torch.Tensor] = []
-    for row in model.model[:10]:
-        image = row(image if row.f == -1 else rows[row.f])
-        rows.append(image)
-    return [rows[4], rows[6], rows[8]]
 
 
 @pytest.mark.parametrize("dtype", WITHIN, ids=["bfloat16", "float16"])
@@ -48,8 +39,8 @@ def test_precisions_agree(stem, merged, dtype):
             model.fuse(verbose=False)
         image = torch.rand(1, 3, 96, 96)
         with torch.no_grad():
-            expected = maps(model, image)
-            lower = maps(copy.deepcopy(model).to(dtype), image.to(dtype))
+            expected = backbone_maps(model, image)
+            lower = backbone_maps(copy.deepcopy(model).to(dtype), image.to(dtype))
         for ours, reference in zip(lower, expected, strict=True):
             assert ours.dtype is dtype
             found.append(((ours.float() - reference).abs().mean() / reference.abs().mean()).item())
@@ -82,22 +73,13 @@ def test_a_hundred_steps_of_mixed_precision_stay_finite(stem):
     assert all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("numbers")
-    shapes.draw(folder / "shapes", train=8, val=2, imgsz=64)
-    file = folder / "few.yaml"
-    file.write_text(f"path: {folder / 'shapes'}\ntrain: images/train\nval: images/val\nnames: [a, b, c, d, e]\n")
-    return file
-
-
 @pytest.mark.parametrize("stem", FAMILIES)
-def test_one_seed_gives_one_result_bit_for_bit(stem, data, tmp_path):
+def test_one_seed_gives_one_result_bit_for_bit(stem, few_shapes, tmp_path):
     yolo = str(Path(sys.executable).with_name("yolo"))
     for run in ("first", "second"):
         options = {
-            "model": f"{stem.replace('yolov8', 'yolov8n')}.yaml", "data": data, "epochs": 1, "imgsz": 64, "batch": 4,
-            "workers": 0, "device": "cpu", "plots": False, "project": tmp_path, "name": run, "seed": 3,
+            "model": f"{stem.replace('yolov8', 'yolov8n')}.yaml", "data": few_shapes, "epochs": 1, "imgsz": 64,
+            "batch": 4, "workers": 0, "device": "cpu", "plots": False, "project": tmp_path, "name": run, "seed": 3,
         }  # fmt: skip
         command = [yolo, "detect", "train", *(f"{key}={value}" for key, value in options.items())]
         subprocess.run(command, check=True, capture_output=True)

@@ -37,6 +37,11 @@ def printable(path: str | Path) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(path))
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error says on one line, or its kind if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind if it says nothing."""
     said = str(error).strip().splitlines()

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from .messages import one_line
+
 _LARGEST = 1 << 20  # bytes; the largest of Ultralytics' own has 4 kB
 _LONGEST_NAME = 255  # characters, on every common file system
 
@@ -36,7 +38,7 @@ def reason(error: Exception) -> str:
         return error.problem + (f" in line {mark.line + 1}, column {mark.column + 1}" if mark else "")
     if isinstance(error, UnicodeDecodeError):
         return "it is no text in UTF-8"
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return one_line(error)[:200]
 
 
 def too_long(path: Path) -> bool:

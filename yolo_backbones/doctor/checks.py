@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import environment, releases, user_blocks
+from ..messages import one_line
 from .probe import Answer, told
 
 _PTH, _START = "yolo_backbones.pth", "yolo_backbones.start"
@@ -201,6 +202,5 @@ def user_blocks_of(importable: bool) -> Check:
     try:
         user_blocks.import_all()
     except Exception as error:  # a user's file may fail in any way
-        why = " ".join(str(error).split())
-        return Check(environment.BLOCKS, value, f"correct or unset it: {why or type(error).__name__}")
+        return Check(environment.BLOCKS, value, f"correct or unset it: {one_line(error)}")
     return Check(environment.BLOCKS, value)

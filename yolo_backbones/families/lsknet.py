@@ -56,9 +56,7 @@ class LSKEmbed(EntryConvBN):
     """
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 2, bias: bool = False) -> None:
-        checks.whole("LSKEmbed", c1=c1, c2=c2, s=s)
-        checks.odd("LSKEmbed", k=k)
-        checks.flag("LSKEmbed", bias=bias)
+        checks.convolution("LSKEmbed", c1, c2, k, s, bias)
         super().__init__(c1, c2, k, s, bias=bias)
 
 

@@ -53,9 +53,7 @@ class StarStem(EntryConvBN):
     """
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 2, act: str = "relu6", bias: bool = False) -> None:
-        checks.whole("StarStem", c1=c1, c2=c2, s=s)
-        checks.odd("StarStem", k=k)
-        checks.flag("StarStem", bias=bias)
+        checks.convolution("StarStem", c1, c2, k, s, bias)
         super().__init__(c1, c2, k, s, act=checks.activation("StarStem", act), bias=bias)
 
 
@@ -81,9 +79,7 @@ class StarDown(EntryConvBN):
     """
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 2, bias: bool = False) -> None:
-        checks.whole("StarDown", c1=c1, c2=c2, s=s)
-        checks.odd("StarDown", k=k)
-        checks.flag("StarDown", bias=bias)
+        checks.convolution("StarDown", c1, c2, k, s, bias)
         super().__init__(c1, c2, k, s, bias=bias)
 
 

@@ -111,6 +111,17 @@ def flag(block: str, **values: object) -> None:
             raise ValueError(f"{block}: {name}={shown(value)} has to be True or False")
 
 
+def convolution(block: str, c1: int, c2: int, k: int, s: int, bias: bool) -> None:
+    """Check a row of one convolution that keeps the image's size but for its stride.
+
+    Raises:
+        ValueError: an argument breaks its rule.
+    """
+    whole(block, c1=c1, c2=c2, s=s)
+    odd(block, k=k)
+    flag(block, bias=bias)
+
+
 def probability(block: str, **values: object) -> None:
     """Check that each value lies in [0, 1).
 

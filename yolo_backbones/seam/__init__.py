@@ -12,6 +12,7 @@ import ultralytics
 from ultralytics.utils import LOGGER
 
 from .. import releases
+from ..messages import one_line
 from .steps import STEPS, Step
 
 __all__ = ["activate", "failures"]
@@ -52,5 +53,5 @@ def _install(step: Step) -> str:
     try:
         step.install()
     except Exception as error:  # a release may break a step in any way; the others go on
-        return f"{' '.join(str(error).split()) or type(error).__name__}, {lost}"
+        return f"{one_line(error)}, {lost}"
     return ""

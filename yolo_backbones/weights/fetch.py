@@ -54,6 +54,7 @@ class Fetched:
     def refusal(self, reason: str) -> ValueError:
         """Return the error to raise if the file holds other weights than expected; a fresh file is not kept."""
         if not self.fresh:
+            leftovers.remove(integrity.record_of(self.path))  # else the right file would be taken for a changed one
             return ValueError(f"{self.full}: {self.path} {reason}; delete it, or {_way_out(self.full)}")
         _discard(self.path, self.cache)
         return _unusable(self.full, self.origin, reason)
@@ -125,7 +126,7 @@ def from_url(full: str, url: str, file: str) -> Fetched:
     if target.is_file():
         found = _read_cached(full, target, cache, lambda path: integrity.mismatch(path, integrity.sha256(path)))
         if found is not None:
-            if integrity.recorded(target) is None:
+            if integrity.unknown(target):
                 integrity.record(target, integrity.sha256(target))
             return Fetched(full, target, cache, url, found, fresh=False)
     part = leftovers.unfinished(target)

@@ -45,6 +45,11 @@ def mismatch(target: Path, digest: str) -> str | None:
     )
 
 
+def unknown(target: Path) -> bool:
+    """Tell whether neither the name of a file nor a record beside it has its hash."""
+    return not _IN_NAME.search(target.name) and recorded(target) is None
+
+
 def changed(blob: Path) -> str | None:
     """Compare a blob of the hub's cache with its name, which is its hash there.
 
@@ -78,7 +83,7 @@ def recorded(target: Path) -> str | None:
 
 def record(target: Path, digest: str) -> None:
     """Write down the SHA-256 of a file that was fetched, unless its name has it or it is written down already."""
-    if _IN_NAME.search(target.name) or recorded(target) is not None:
+    if not unknown(target):
         return
     part = unfinished(record_of(target))
     with contextlib.suppress(OSError):  # a cache that cannot be written to; the file itself can be used

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..messages import one_line
 from . import damage
 from .allowed import allowed_globals
 
@@ -69,8 +70,7 @@ def contents(path: Path) -> Any:
         if "unexpected EOF" in said or damage.is_damaged(path):
             raise Unusable(damage.TRUNCATED, _DOWNLOAD_AGAIN, damaged=True) from error
         if head[8:9] == b"{" or head[:2] == b"PK" or head[:1] == b"\x80":
-            cause = " ".join(said.split())[:200] or type(error).__name__
-            raise Unusable(f"cannot be read as weights ({cause})", _GIVE) from error
+            raise Unusable(f"cannot be read as weights ({one_line(error)[:200]})", _GIVE) from error
         raise Unusable("is no file of weights", _GIVE) from error
 
 
