@@ -5,7 +5,7 @@ VENV ?= .venv
 SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BIN := $(VENV)/$(SCRIPTS)
 # What `make install` adds to the package.
-EXTRAS ?= dev,export,bench
+EXTRAS ?= dev,export,bench,ray
 # Touched when the environment holds what pyproject.toml asks for.
 READY := $(VENV)/.ready
 # Every export format: gigabytes, and older releases of what the others share.

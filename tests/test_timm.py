@@ -374,3 +374,21 @@ def fold(layer: nn.Module) -> nn.Module:
         delattr(layer, "bn")
         layer.forward = layer.forward_fuse
     return layer
+
+
+def test_timm_is_not_imported_on_the_meta_device(run_cli):
+    """With it comes torch's compiler, which in torch 2.6 computes with tensors when it is imported."""
+    looking = """
+import sys
+import torch
+class Looking:
+    def find_spec(self, name, *args):
+        if name in {"timm", "torchvision", "torch._dynamo"}:
+            seen[name] = torch.get_default_device().type
+seen = {}
+sys.meta_path.insert(0, Looking())
+from ultralytics import YOLO
+YOLO("yolov8n-resnet18.yaml")
+assert set(seen) == {"timm", "torchvision", "torch._dynamo"} and set(seen.values()) == {"cpu"}, seen
+"""
+    run_cli(["python", "-c", looking])

@@ -19,6 +19,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import ROOT
 
 from . import model_files, names
+from .layers.meta import import_before
 from .messages import first_line, printable, shown
 
 Row = list[Any]  # [from, repeats, module, args]
@@ -179,6 +180,7 @@ def run(config: Mapping[str, Any], scale: str = "") -> tuple[tuple[int | None, .
     """Find strides and channels of each backbone row's output; None and 0 where a row gives several maps."""
     scales = config.get("scales") or {}
     rows = copy.deepcopy({**config, "head": [], "scale": scale or next(iter(scales), "")})
+    import_before(row[2] for row in rows["backbone"] if isinstance(row[2], str))
     with torch.device("meta"), torch.no_grad():
         layers, _ = tasks.parse_model(rows, 3, verbose=False)
         maps: list[Any] = []

@@ -149,5 +149,6 @@ def is_path(source: str | Path) -> bool:
 
 @functools.cache
 def _channels(backbone: PublishedBackbone, strides: Strides) -> tuple[int, ...]:
+    backbone.maps()  # imports timm where it is needed; on the meta device torch 2.6 fails at that
     with torch.device("meta"), Shapes():
         return backbone.features(strides, 3, None).channels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -21,6 +22,15 @@ class Shapes(TorchFunctionMode):
         if getattr(func, "__name__", "") in _FILLS and args and args[0].is_meta and not torch.is_grad_enabled():
             return args[0]
         return func(*args, **(kwargs or {}))
+
+
+def import_before(blocks: Iterable[str]) -> None:
+    """Import what rows with these blocks import while they are built, before that is done on the meta device.
+
+    torchvision and timm import torch's compiler, and torch 2.6 computes with tensors when it is imported.
+    """
+    if not {"Network", "TorchVision"}.isdisjoint(blocks):
+        importlib.import_module("torchvision")
 
 
 def leaves(outputs: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:

@@ -17,7 +17,7 @@ import torch
 from ultralytics.nn import tasks
 
 from .. import names, registry
-from ..layers.meta import Shapes
+from ..layers.meta import Shapes, import_before
 from ..messages import shown
 
 _MOST_REPEATS, _LARGEST = 100, 1 << 16
@@ -91,6 +91,7 @@ def try_without_memory(
     """
     if not _asks_for_much(config):
         return
+    import_before(block_names(config))
     with torch.device("meta"), torch.no_grad(), Shapes():
         layers, _ = parse_model(copy.deepcopy(dict(config)), *args, **{**kwargs, "verbose": False})
     for i, (layer, row) in enumerate(zip(layers, _rows(config))):

@@ -41,8 +41,11 @@ class Plan:
 
 
 @functools.cache
+@torch.inference_mode(False)
 def plan(name: str, indices: tuple[int, ...], imgsz: int | None) -> Plan:
     """Find a way to build a network so that it takes images, by trying on the meta device.
+
+    Inference mode is left for it: what the maps depend on is read from autograd's graph.
 
     Args:
         name: the architecture.

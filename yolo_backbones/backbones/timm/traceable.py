@@ -32,6 +32,7 @@ class Traceable(TorchFunctionMode):
 
 
 @functools.cache
+@torch.inference_mode(False)  # a later call may be one that trains
 def _bicubic(old: int, new: int) -> torch.Tensor:
     """Return the matrix, (new, old), of antialiased bicubic resizing along one side: Keys' kernel at a = -1/2."""
     scale = old / new
