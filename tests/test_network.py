@@ -18,9 +18,9 @@ from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import torch_utils
 
+from yolo_backbones.backbones import find
 from yolo_backbones.backbones.chain import Chain
 from yolo_backbones.backbones.network import FeatureMap, Network
-from yolo_backbones.backbones.own import maps
 from yolo_backbones.composition import compose
 from yolo_backbones.families import families, family_of
 from yolo_backbones.weights import report
@@ -351,7 +351,7 @@ def test_a_chain_runs_its_rows():
 @pytest.mark.slow
 def test_strides_of_our_variants():
     for name in (variant for family in families().values() for variant in family.variants):
-        strides = [map.stride for map in maps(name) if map.stride]
+        strides = [map.stride for map in find(name).maps() if map.stride]
         assert strides == sorted(strides) and ("ada_pool" in name or {4, 8, 16, 32} <= set(strides))
 
 

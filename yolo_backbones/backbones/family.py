@@ -62,6 +62,14 @@ class FamilyBackbone:
             f"network take one of: {self._network_names()}"
         )
 
+    def scaled(self, width: float, depth: float) -> NoReturn:
+        """Refuse: the detector's letter scales it.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"{self.name} is a family, scaled by the detector's letter; leave width and depth out")
+
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
         """Return its rows, at its YOLOv8's widths or at the detector's, whichever is less; see `Backbone.rows`."""
         groups = self._rows_by_map(detector)

@@ -41,7 +41,8 @@ class Network(Mergeable):
         name: a published network of ours, or any architecture of timm's; with `rows`, a name of your own.
         c2: channels of the maps.
         options: `strides` of the maps, or "last" for only the last one, of any stride; `weights`, a tag of the
-            published ones or the path of a file, else random; or, in place of these, `rows` and `taps` of a `Chain`.
+            published ones or the path of a file, else random; `width` and `depth`, multiples of its channels and of
+            its blocks in each stage; or, in place of these, `rows` and `taps` of a `Chain`.
 
     Attributes:
         published: true for a published network, which keeps the settings that its weights were trained with.
@@ -96,6 +97,8 @@ def _chain(c1: int, layout: Chained) -> tuple[Features, None]:
 def _whole(c1: int, name: str, layout: Whole) -> tuple[Features, Any]:
     try:
         backbone = find(name)
+        if (layout.width, layout.depth) != (1, 1):
+            backbone = backbone.scaled(layout.width, layout.depth)
     except ValueError as error:
         raise ValueError(f"Network: {error}") from None
     source = None if torch.get_default_device().type == "meta" else layout.weights

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from ..families import Family, family_of
+from ..families import Family, Variant, family_of
 from ..weights import fetch
 from ..weights.fit import apply, fitted, part
 from ..weights.loaded import IMAGENET, Normalisation, State, Weights, for_channels
@@ -31,11 +32,24 @@ class OwnBackbone(PublishedBackbone):
 
     def maps(self) -> tuple[Map, ...]:
         """Implement `Backbone.maps`."""
-        return maps(self.name)
+        return maps(self)
+
+    @property
+    def variant(self) -> Variant:
+        """The network, by its class and arguments."""
+        return self.family.variant(self.name, self.width, self.depth)
+
+    def scaled(self, width: float, depth: float) -> OwnBackbone:
+        """Implement `Backbone.scaled`."""
+        found = replace(self, width=width, depth=depth)
+        found.family.variant(self.name, width, depth)  # raises where it cannot be
+        return found
 
     def tags(self) -> tuple[str, ...]:
         """Return the tag of the authors' release, else timm's tags; see `Backbone.tags`."""
         release = self.family.release
+        if (self.width, self.depth) != (1, 1):
+            return ()
         if release is not None:
             return (release.tag,) if self.name in release.urls else ()
         return tuple(in_timm.published(self._name_in_timm))
@@ -47,7 +61,7 @@ class OwnBackbone(PublishedBackbone):
     def features(self, strides: Strides, channels: int, source: str | None) -> Features:
         """Implement `Backbone.features`."""
         weights = self.load(source, channels) if source else None
-        body = OwnFeatures(self.name, strides, channels)
+        body = OwnFeatures(self, strides, channels)
         if weights is not None:
             family = self.family
             apply(body.net, weights, family.own_name, self.name, family.classifier, family.unused)
@@ -81,7 +95,7 @@ class OwnBackbone(PublishedBackbone):
                 "give the checkpoint from before merging (switch_to_deploy)",
             )
         with torch.device("meta"):
-            network = family.variants[self.name].build(channels=channels)
+            network = self.variant.build(channels=channels)
         shapes = {key: value.shape for key, value in network.state_dict().items()}
         naming, renamed = family.naming, {key: family.own_name(key) for key in state}
         if sum(key in shapes for key in state) >= sum(key in shapes for key in renamed.values()):
@@ -100,7 +114,7 @@ class OwnFeatures(Features):
         (B, c, H, W) -> one (B, channels[i], H / strides[i], W / strides[i]) for each stride
 
     Args:
-        name: the variant's.
+        backbone: the variant.
         strides: the maps wanted, or "last" for the last one, of any stride.
         channels: channels of the image.
 
@@ -112,9 +126,9 @@ class OwnFeatures(Features):
         ValueError: the network has no map at one of the strides.
     """
 
-    def __init__(self, name: str, strides: Strides, channels: int = 3) -> None:
+    def __init__(self, backbone: OwnBackbone, strides: Strides, channels: int = 3) -> None:
         super().__init__()
-        found = maps(name)
+        found = maps(backbone)
         have = [map.stride for map in found]
         if strides == "last":
             self.taps = [len(found) - 1]
@@ -124,16 +138,14 @@ class OwnFeatures(Features):
                 real = sorted({stride for stride in have if stride})
                 reason = f"its maps have strides {real}" if real else "it pools every image to one fixed size"
                 raise ValueError(
-                    f"{name} has no map at stride {missing[0]}, which this base needs: {reason}; "
+                    f"{backbone.name} has no map at stride {missing[0]}, which this base needs: {reason}; "
                     f"{'choose another backbone or base' if real else 'it serves classification (-cls) alone'}"
                 )
             # The last map of each stride is the deepest.
             self.taps = [len(found) - 1 - have[::-1].index(stride) for stride in strides]
         self.strides = tuple(found[i].stride or 0 for i in self.taps)
         self.channels = tuple(found[i].channels for i in self.taps)
-        family = family_of(name)
-        assert family is not None  # `maps` has built it
-        net = family.variants[name].build(channels=channels)
+        net = backbone.variant.build(channels=channels)
         net.drop_classifier()
         self.net = net
 
@@ -144,17 +156,10 @@ class OwnFeatures(Features):
 
 
 @functools.cache
-def maps(name: str) -> tuple[Map, ...]:
-    """Find stride and channels of every map of a variant, on the meta device.
-
-    Raises:
-        ValueError: there is no such variant.
-    """
-    family = family_of(name)
-    if family is None:
-        raise ValueError(f"no family has a network {name}")
+def maps(backbone: OwnBackbone) -> tuple[Map, ...]:
+    """Find stride and channels of every map of a variant, on the meta device."""
     with torch.device("meta"), torch.no_grad():
-        network = family.variants[name].build().eval()
+        network = backbone.variant.build().eval()
         found = network.forward_features(torch.empty(1, 3, _PROBE, _PROBE))
     sizes = [x.shape[-1] for x in found]
     return tuple(Map(_PROBE // size if _PROBE % size == 0 else None, x.shape[1]) for size, x in zip(sizes, found))

@@ -103,6 +103,13 @@ class Backbone(Protocol):
             ConnectionError: weights have to be fetched, and cannot be.
         """
 
+    def scaled(self, width: float, depth: float) -> Backbone:
+        """Return it with other channels and another number of blocks in each stage, as multiples of its own.
+
+        Raises:
+            ValueError: it comes in one size.
+        """
+
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
         """Return the rows that replace the detector's own, up to its last stage.
 

@@ -7,6 +7,7 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -27,9 +28,13 @@ class PublishedBackbone(abc.ABC):
 
     Args:
         name: without a tag.
+        width: multiple of its channels.
+        depth: multiple of its blocks in each stage.
     """
 
     name: str
+    width: float = 1.0
+    depth: float = 1.0
 
     @abc.abstractmethod
     def maps(self) -> tuple[Map, ...]:
@@ -122,8 +127,19 @@ class PublishedBackbone(abc.ABC):
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
         """Return the network as row 0, and a `FeatureMap` row where each map leaves; see `Backbone.rows`."""
         strides: Strides = "last" if detector.classifies else tuple(detector.taps)
-        first = rows.whole(self.name, _channels(self, strides), strides, source)
-        return rows.around(first, detector)
+        return rows.around(self.row(strides, source), detector)
+
+    def row(self, strides: Strides, source: str | None) -> Row:
+        """Return the row of the whole network, which gives its maps at `strides`."""
+        wanted: tuple[int, ...] | Literal["last"] = "last" if strides == "last" else tuple(strides)
+        return rows.whole(self.name, _channels(self, wanted), rows.Whole(wanted, source, self.width, self.depth))
+
+    def scaled(self, width: float, depth: float) -> PublishedBackbone:
+        """Refuse; see `Backbone.scaled`."""
+        raise ValueError(
+            f"{self.name} comes in one size, and not at width={width}, depth={depth}; take a smaller or larger network "
+            "(`yolo-backbones list`)"
+        )
 
     def _check_tag(self, tag: str) -> None:
         full, known = f"{self.name}.{tag}", self.tags()

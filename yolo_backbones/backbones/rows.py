@@ -3,6 +3,8 @@
     - [-1, 1, Network, [starnet_s1, [48, 96, 192], {strides: [8, 16, 32], weights: in1k}]]  # the image in, maps out
     - [0, 1, FeatureMap, [1, 96]]                                                           # one of the maps
 
+With `width` or `depth` among the options it is the published network at other channels or with other numbers of blocks.
+
 Options are a mapping inside a row's arguments: `parse_model` evaluates arguments that are text, and a path is no
 Python.
 """
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..detectors import Detector, Row
+from ..layers import checks
 
 NETWORK, FEATURE_MAP, IDENTITY = "Network", "FeatureMap", "nn.Identity"
 
@@ -27,10 +30,14 @@ class Whole:
     Attributes:
         strides: of the maps wanted, or "last".
         weights: a tag, a path, or None.
+        width: multiple of its channels.
+        depth: multiple of its blocks in each stage.
     """
 
     strides: tuple[int, ...] | Literal["last"]
     weights: str | None
+    width: float = 1.0
+    depth: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,17 @@ def identity() -> Row:
     return [-1, 1, IDENTITY, []]
 
 
-def whole(name: str, channels: Sequence[int], strides: Sequence[int] | Literal["last"], weights: str | None) -> Row:
+def whole(name: str, channels: Sequence[int], layout: Whole) -> Row:
     """Return the row of a published network."""
-    options: dict[str, Any] = {"strides": "last" if strides == "last" else list(strides)}
-    return [-1, 1, NETWORK, [name, list(channels), options | ({"weights": weights} if weights else {})]]
+    options: dict[str, Any] = {"strides": "last" if layout.strides == "last" else list(layout.strides)}
+    options |= {"weights": layout.weights} if layout.weights else {}
+    options |= {key: value for key, value in (("width", layout.width), ("depth", layout.depth)) if value != 1}
+    return [-1, 1, NETWORK, [name, list(channels), options]]
+
+
+def feature_map(index: int, channels: int) -> Row:
+    """Return the row of one of the maps of a network in row 0."""
+    return [0, 1, FEATURE_MAP, [index, channels]]
 
 
 def chained(name: str, channels: Sequence[int], rows: Sequence[Any], taps: Sequence[int]) -> Row:
@@ -79,7 +93,7 @@ def around(first: Row, detector: Detector) -> list[Row]:
         )
     rows: list[Row] = [first] + [identity() for _ in range(detector.last)]
     for i, (row, c) in enumerate(zip(taps, channels)):
-        rows[row] = [0, 1, FEATURE_MAP, [i, c]]
+        rows[row] = feature_map(i, c)
     if c != detector.channels[detector.last] and detector.keeps_width and detector.last - 1 not in taps:
         rows[-2:] = [rows[-1], [-1, 1, "Conv", [detector.width(detector.last), 1, 1]]]
     return rows
@@ -101,10 +115,10 @@ def read(name: Any, c2: Any, options: Any) -> Whole | Chained:
     given = set(options) if isinstance(options, Mapping) else set()
     if given == {"rows", "taps"}:
         return Chained(options["rows"], options["taps"])
-    if not {"strides"} <= given <= {"strides", "weights"}:
+    if not {"strides"} <= given <= {"strides", "weights", "width", "depth"}:
         raise ValueError(
-            f"Network: options={options!r} has to hold strides and perhaps weights, or rows and taps, as in "
-            "{strides: [8, 16, 32], weights: in1k}"
+            f"Network: options={options!r} has to hold strides and perhaps weights, width and depth, or rows and taps, "
+            "as in {strides: [8, 16, 32], weights: in1k}"
         )
     strides, weights = options["strides"], options.get("weights")
     if strides != "last" and not (isinstance(strides, Sequence) and all(type(stride) is int for stride in strides)):
@@ -114,7 +128,10 @@ def read(name: Any, c2: Any, options: Any) -> Whole | Chained:
     tag = name.partition(".")[2]
     if tag:
         raise ValueError(f"Network: name={name!r} has a tag, which belongs into the options, as weights: {tag}")
-    return Whole("last" if strides == "last" else tuple(strides), weights)
+    factors = {key: options.get(key, 1.0) for key in ("width", "depth")}
+    checks.positive("Network", **factors)
+    checks.at_most("Network", **factors)
+    return Whole("last" if strides == "last" else tuple(strides), weights, **factors)
 
 
 def forget_weights(config: Mapping[str, Any]) -> None:

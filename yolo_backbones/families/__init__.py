@@ -12,9 +12,9 @@ import pkgutil
 # Imported first, against a circle: Ultralytics' layers import Ultralytics' models, and these import this package.
 import ultralytics.nn.tasks  # noqa: F401
 
-from .contract import Family, Variant
+from .contract import Family, ForeignRow, Variant
 
-__all__ = ["Family", "Variant", "families", "family_of"]
+__all__ = ["Family", "ForeignRow", "Variant", "families", "family_of"]
 
 
 @functools.cache

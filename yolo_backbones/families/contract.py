@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+from ultralytics.utils.ops import make_divisible
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class Variant:
     gmacs: float | None = None
     top1: float | None = None
     merged: int | None = None
+
+    def argument(self, name: str) -> Any:
+        """Return an argument of its class, perhaps the class's default."""
+        return self.config[name] if name in self.config else inspect.signature(self.network).parameters[name].default
 
     def build(self, **overrides: Any) -> Any:
         """Build the network, randomly initialised."""
@@ -102,6 +108,23 @@ class TrainingHook(Protocol):
 
 
 @dataclass(frozen=True)
+class ForeignRow:
+    """A row as forks of Ultralytics write it for the authors' class, in this package's terms.
+
+    Attributes:
+        block: of this package.
+        args: of its row; the first is the number of output channels.
+        times: number of blocks for each repeat of the row. The detector's depth multiple does not change it.
+        keeps_channels: true if the authors' class has as many output channels as its input.
+    """
+
+    block: str
+    args: list[Any]
+    times: int = 1
+    keeps_channels: bool = False
+
+
+@dataclass(frozen=True)
 class Family:
     """The networks of a paper, as the rest of the package sees them.
 
@@ -121,6 +144,10 @@ class Family:
         oracle: outputs of the authors' code, if timm does not have the networks.
         training: actions during training, if any.
         operators: ONNX operators of its graph that stock YOLOv8's does not have; a runtime has to support them.
+        widths: the argument of the variants' class that holds their channels.
+        depths: the argument that holds their stages' blocks; empty where their number cannot be scaled.
+        foreign_rows: readers of the rows that forks of Ultralytics have for the authors' classes, by class name. Each
+            is called with the arguments of such a row, and raises ValueError where it has no equal here.
     """
 
     name: str
@@ -138,3 +165,28 @@ class Family:
     oracle: Oracle | None = None
     training: TrainingHook | None = None
     operators: frozenset[str] = frozenset()
+    widths: str = ""
+    depths: str = ""
+    foreign_rows: Mapping[str, Callable[..., ForeignRow]] = field(default_factory=dict)
+
+    def variant(self, name: str, width: float = 1.0, depth: float = 1.0) -> Variant:
+        """Return a published network, or one of other widths and depths.
+
+        Channels are rounded to multiples of 8 and blocks to whole numbers, as Ultralytics does with a detector's.
+
+        Raises:
+            ValueError: its depth cannot be scaled.
+        """
+        found = self.variants[name]
+        if depth != 1 and not self.depths:
+            raise ValueError(f"{name}: depth={depth} cannot be had, since {self.title} has one block a stage; write 1")
+        scaled = {}
+        if width != 1:
+            scaled[self.widths] = _each(lambda c: make_divisible(c * width, 8), found.argument(self.widths))
+        if depth != 1:
+            scaled[self.depths] = _each(lambda n: max(round(n * depth), 1), found.argument(self.depths))
+        return replace(found, config={**found.config, **scaled}) if scaled else found
+
+
+def _each(function: Callable[[Any], Any], value: Any) -> Any:
+    return tuple(map(function, value)) if isinstance(value, tuple) else function(value)

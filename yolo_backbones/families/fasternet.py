@@ -4,10 +4,12 @@ Chen et al., "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks",
 https://arxiv.org/abs/2303.03667
 Differs from the paper: nothing in the published variants. In a YAML row, a stage whose channels change begins with a
 1x1 convolution.
+The file is long, since one paper is one file.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -16,12 +18,13 @@ from torch import nn
 
 from ..layers import checks
 from ..layers.conv import ConvBN, EntryConvBN
+from ..layers.csp import C2fOf, C3Of
 from ..layers.memory_format import channels_last
 from ..layers.stochastic_depth import drop_path as _drop_path
 from ..layers.stochastic_depth import linear_rates
 from ..layers.tracing import exporting
 from ..registry import register
-from .contract import Family, Variant
+from .contract import Family, ForeignRow, Variant
 
 _FORMS = ("split_cat", "slicing")
 
@@ -206,6 +209,67 @@ class FasterStage(nn.Module):
         return self.blocks(self.proj(channels_last(x)))
 
 
+def _faster(name: str, c: int) -> FasterBlock:
+    checks.divisible(name, "n_div", 4, **{"a block's channels": c})
+    return FasterBlock(c)
+
+
+@register(like="C2f")
+class C2f_Faster(C2fOf):
+    """YOLOv8's C2f with FasterNet blocks in place of its bottlenecks, as many forks have it.
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H, W)
+
+    YAML:
+        - [-1, 3, C2f_Faster, [128, True]]  # [c2, shortcut=False, g=1, e=0.5]
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        c2: output channels, after width scaling.
+        n: number of blocks, after depth scaling.
+        shortcut: without effect, as `g`: a FasterNet block has its own. They keep C2f's order of arguments.
+        g: see `shortcut`.
+        e: channels of a block, as a multiple of `c2`.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5) -> None:
+        checks.flag("C2f_Faster", shortcut=shortcut)
+        super().__init__("C2f_Faster", c1, c2, n, e, functools.partial(_faster, "C2f_Faster"))
+
+
+@register(like="C2f")
+class C3k2_Faster(C2fOf):
+    """YOLO11's C3k2 with FasterNet blocks in place of its bottlenecks, as many forks have it.
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H, W)
+
+    YAML:
+        - [-1, 2, C3k2_Faster, [256, False, 0.25]]  # [c2, c3k=False, e=0.5]
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        c2: output channels, after width scaling.
+        n: number of blocks, after depth scaling.
+        c3k: each block is a C3k with two FasterNet blocks; at scales m, l and x it always is, as in YOLO11's C3k2.
+        e: channels of a block, as a multiple of `c2`.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    like_c3k2 = True
+
+    def __init__(self, c1: int, c2: int, n: int = 1, c3k: bool = False, e: float = 0.5) -> None:
+        checks.flag("C3k2_Faster", c3k=c3k)
+        block = functools.partial(_faster, "C3k2_Faster")
+        super().__init__("C3k2_Faster", c1, c2, n, e, (lambda c: C3Of(c, block)) if c3k else block)
+
+
 class FasterNet(nn.Module):
     """A published FasterNet, for classification (paper, Tab. 1 and Fig. 4).
 
@@ -269,6 +333,28 @@ def own_name(key: str) -> str:
     return key.replace("mlp.0.", "mlp.0.conv.").replace("mlp.1.", "mlp.0.bn.").replace("mlp.3.", "mlp.1.")
 
 
+def _patch_embed(c: int, patch_size: int = 4, patch_stride: int = 4) -> ForeignRow:
+    return ForeignRow("FasterEmbed", [c, _patch(patch_size, patch_stride)])
+
+
+def _patch_merging(c: int, patch_size2: int = 2, patch_stride2: int = 2) -> ForeignRow:
+    return ForeignRow("FasterMerge", [c, _patch(patch_size2, patch_stride2)])
+
+
+def _patch(size: int, stride: int) -> int:
+    if size != stride:
+        raise ValueError(f"its kernel of {size} pixels has to be as large as its stride, {stride}")
+    return size
+
+
+def _basic_stage(c: int, depth: int = 1, n_div: int = 4, mlp_ratio: float = 2) -> ForeignRow:
+    return ForeignRow("FasterStage", _without_defaults([c, n_div, mlp_ratio], [4, 2]), depth, keeps_channels=True)
+
+
+def _without_defaults(args: list[int | float], defaults: list[int]) -> list[int | float]:
+    return args[:1] if args[1:] == defaults else args
+
+
 def _variant(dim: int, depths: tuple[int, ...], act: str, drop_path: float, *figures: float) -> Variant:
     parameters, gmacs, top1 = figures
     config = {"dim": dim, "depths": depths, "act": act, "drop_path": drop_path}
@@ -293,4 +379,11 @@ FAMILY = Family(
     classifier=frozenset({"classifier"}),
     unused=frozenset({"conv_head"}),
     operators=frozenset({"Relu"}),
+    widths="dim",
+    depths="depths",
+    foreign_rows={
+        "PatchEmbed_FasterNet": _patch_embed,
+        "PatchMerging_FasterNet": _patch_merging,
+        "BasicStage": _basic_stage,
+    },
 )

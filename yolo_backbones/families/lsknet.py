@@ -405,5 +405,7 @@ FAMILY = Family(
         },
     ),
     oracle=Oracle("lsknet_tiny.npz", network=lambda: LSKNet((8, 16, 24, 32), (1, 2, 1, 1), (4, 4, 2, 2))),
+    widths="embed_dims",
+    depths="depths",
     operators=frozenset({"LayerNormalization", "Max", "ReduceMax", "ReduceMean", "Relu", "Transpose"}),
 )

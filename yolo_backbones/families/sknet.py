@@ -201,6 +201,55 @@ def _blend(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor) -> to
 
 
 @register(like="Conv")
+class SKAttention(SKConv):
+    """Selective kernel convolution that keeps its channels, as tutorials put it behind a stage or SPPF.
+
+    It is form "plain" of `SKConv` with kernels of any sizes.
+
+    Shape:
+        (B, c1, H, W) -> (B, c1, H, W)
+
+    YAML:
+        - [-1, 1, SKAttention, [1024]]  # [c2, kernels=[1, 3, 5, 7], reduction=16, group=1, L=32]
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        c2: output channels, after width scaling; as many as the input has.
+        kernels: sizes of the branches' kernels; or, as a whole number, `reduction`.
+        reduction: of the squeeze.
+        group: groups of each branch's convolution.
+        L: smallest width of the squeeze.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        kernels: Sequence[int] | int = (1, 3, 5, 7),
+        reduction: float = 16,
+        group: int = 1,
+        L: int = 32,
+    ) -> None:
+        if isinstance(kernels, int):
+            reduction, kernels = kernels, (1, 3, 5, 7)
+        if not isinstance(kernels, (list, tuple)) or not kernels:
+            raise ValueError(f"SKAttention: kernels={shown(kernels)} has to be a list such as [1, 3, 5, 7]")
+        for k in kernels:
+            checks.odd("SKAttention", k=k)
+        _check("SKAttention", c1, c2, 1, len(kernels), group, reduction, L, "plain", split=False)
+        if c1 != c2:
+            raise ValueError(
+                f"SKAttention: c2={c2} has to be c1={c1}, since it keeps its channels; write those of the row that it "
+                "reads"
+            )
+        super().__init__(c1, c2, M=len(kernels), g=group, r=reduction, L=L, form="plain")
+        self.branches = nn.ModuleList(ConvBN(c1, c2, k, g=group, act=nn.ReLU(inplace=True), bias=True) for k in kernels)
+
+
+@register(like="Conv")
 class SKUnit(Mergeable):
     """Bottleneck with a selective kernel convolution in its middle, and a shortcut (paper, Sec. 3.2).
 
@@ -425,4 +474,6 @@ FAMILY = Family(
     same_in_timm={"sknet_50": "skresnext50_32x4d"},
     licence="apache-2.0",
     operators=frozenset({"Relu", "GlobalAveragePool"}),
+    widths="width",
+    depths="depths",
 )

@@ -3,6 +3,7 @@
 Ma et al., "Rewrite the Stars", CVPR 2024. https://arxiv.org/abs/2403.19967
 Differs from the paper: nothing in the published variants. In a YAML row, convolutions before a BatchNorm have no bias
 by default, since BatchNorm would cancel it, and a stage whose channels change begins with a 1x1 convolution.
+The file is long, since one paper is one file.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import nn
 
 from ..layers import checks
 from ..layers.conv import ConvBN, EntryConvBN
+from ..layers.csp import C2fOf, C3Of
 from ..layers.fold import set_weights
 from ..layers.in_place import multiply
 from ..layers.memory_format import channels_last
@@ -205,6 +207,65 @@ class StarStage(nn.Module):
         return self.blocks(self.proj(channels_last(x)))
 
 
+def _star(c: int) -> StarBlock:
+    return StarBlock(c, mlp_ratio=3, bias=True)  # as the authors' block by default, and so in forks
+
+
+@register(like="C2f")
+class C2f_Star(C2fOf):
+    """YOLOv8's C2f with star blocks in place of its bottlenecks, as many forks have it.
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H, W)
+
+    YAML:
+        - [-1, 3, C2f_Star, [128, True]]  # [c2, shortcut=False, g=1, e=0.5]
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        c2: output channels, after width scaling.
+        n: number of blocks, after depth scaling.
+        shortcut: without effect, as `g`: a star block has its own. They keep C2f's order of arguments.
+        g: see `shortcut`.
+        e: channels of a block, as a multiple of `c2`.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5) -> None:
+        checks.flag("C2f_Star", shortcut=shortcut)
+        super().__init__("C2f_Star", c1, c2, n, e, _star)
+
+
+@register(like="C2f")
+class C3k2_Star(C2fOf):
+    """YOLO11's C3k2 with star blocks in place of its bottlenecks, as many forks have it.
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H, W)
+
+    YAML:
+        - [-1, 2, C3k2_Star, [256, False, 0.25]]  # [c2, c3k=False, e=0.5]
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        c2: output channels, after width scaling.
+        n: number of blocks, after depth scaling.
+        c3k: each block is a C3k with two star blocks; at scales m, l and x it always is, as in YOLO11's C3k2.
+        e: channels of a block, as a multiple of `c2`.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    like_c3k2 = True
+
+    def __init__(self, c1: int, c2: int, n: int = 1, c3k: bool = False, e: float = 0.5) -> None:
+        checks.flag("C3k2_Star", c3k=c3k)
+        super().__init__("C3k2_Star", c1, c2, n, e, (lambda c: C3Of(c, _star)) if c3k else _star)
+
+
 class StarNet(nn.Module):
     """A published StarNet, for classification (paper, Tab. 1 and Fig. 3).
 
@@ -277,4 +338,6 @@ FAMILY = Family(
     licence="apache-2.0",
     unused=frozenset({"norm"}),
     operators=frozenset({"Clip"}),  # ReLU6
+    widths="base",
+    depths="depths",
 )

@@ -24,7 +24,7 @@ from ..layers.conv import ConvBN
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting
 from ..registry import register
-from .contract import Family, Oracle, Release, Variant
+from .contract import Family, ForeignRow, Oracle, Release, Variant
 
 # State dicts have the slope in millionths. It has to be a whole number, since a model's exponential moving average
 # averages floats.
@@ -410,6 +410,15 @@ def own_name(key: str) -> str:
 _LAYERS = {"0": "conv", "1": "bn"}
 
 
+def _fork_block(
+    c: int, act_num: int = 3, stride: int = 2, deploy: bool = False, ada_pool: int | None = None
+) -> ForeignRow:
+    """Read a row of a fork's block, whose convolutions have biases, as the authors'."""
+    if deploy:
+        raise ValueError("it is built merged (deploy), and learns nothing; build it unmerged, and call fuse() after it")
+    return ForeignRow("VanillaBlock", [c, stride, act_num, True, *([ada_pool] if ada_pool else [])])
+
+
 def _variant(dims: tuple[int, ...], strides: tuple[int, ...], *figures: float, **config: object) -> Variant:
     parameters, merged, gmacs, top1 = figures
     return Variant(
@@ -462,4 +471,6 @@ FAMILY = Family(
     ),
     training=DeepTrainingHook(),
     operators=frozenset({"Relu"}),
+    widths="dims",
+    foreign_rows={"VanillaBlock": _fork_block, "vanillanetBlock": _fork_block},
 )

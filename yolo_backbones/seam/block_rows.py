@@ -19,7 +19,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 from .. import registry
-from . import model_names, row_checks, row_errors
+from . import c3k2_rows, dialect_rows, model_names, row_checks, row_errors
 from .wrapping import Function, wrap
 
 # Names of our blocks that Ultralytics has given to classes of its own, and the modules of those.
@@ -35,6 +35,7 @@ def install() -> None:
         load()
     vars(tasks).setdefault("__getattr__", _serve_block)
     model_names.checks_rows_by(check)
+    model_names.translates_by(translated)
     row_errors.checks_rows_by(check)
 
 
@@ -112,6 +113,7 @@ def _serve_block(name: str) -> Any:
 
 def _wrap_parse_model(parse_model: Function) -> Function:
     def parse(d: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        d = translated(d) or d
         names = row_checks.block_names(d)
         if any(name not in vars(tasks) for name in names):
             load()
@@ -121,6 +123,9 @@ def _wrap_parse_model(parse_model: Function) -> Function:
         check(d)
         parse_or_tell = functools.partial(row_errors.parsed, parse_model)
         row_checks.try_without_memory(parse_or_tell, d, args, kwargs)
+        if c3k2_rows.present(d):
+            with c3k2_rows.heads_of_yolo11():
+                return parse_or_tell(c3k2_rows.with_c3k(d), *args, **kwargs)
         return parse_or_tell(d, *args, **kwargs)
 
     return parse
@@ -147,6 +152,11 @@ def load() -> None:
     from ..families import families
 
     families()
+
+
+def translated(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a config in this package's rows; see `dialect_rows.translated`."""
+    return dialect_rows.translated(config, load)
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from ..messages import printable, shown
 from .wrapping import Function, wrap
 
 _checks: list[Callable[[Mapping[str, Any]], None]] = []
+_translators: list[Callable[[Mapping[str, Any]], dict[str, Any] | None]] = []
 
 
 def install() -> None:
@@ -26,6 +27,12 @@ def checks_rows_by(check: Callable[[Mapping[str, Any]], None]) -> None:
     """Have `check` called on every config that is loaded."""
     if check not in _checks:
         _checks.append(check)
+
+
+def translates_by(translator: Callable[[Mapping[str, Any]], dict[str, Any] | None]) -> None:
+    """Have a config that is loaded from a user's file put into this package's rows, where the function returns one."""
+    if translator not in _translators:
+        _translators.append(translator)
 
 
 def _wrap_yaml_model_load(yaml_model_load: Function) -> Function:
@@ -45,6 +52,8 @@ def _wrap_yaml_model_load(yaml_model_load: Function) -> Function:
                 if os.path.isfile(path):
                     model_files.read(path)  # says in a line what is wrong with it
                 raise
+            for translator in _translators:
+                config = translator(config) or config
         for check in _checks:
             check(config)
         return config

@@ -56,7 +56,7 @@ def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[st
     known = registry.blocks()
     ours = {name for name in block_names(config) if name in known and name not in taken}
     if ours:
-        _check_numbers(config)
+        check_numbers(config)
     if config.get("scale") and isinstance(scales, Mapping) and scales and config["scale"] not in scales:
         raise ValueError(
             f"{config['yaml_file']} asks for scale {config['scale']}, and the file has {', '.join(map(str, scales))}; "
@@ -77,8 +77,13 @@ def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[st
 
 def block_names(config: Mapping[str, Any]) -> list[str]:
     """List the names of blocks in a config's rows, except torch's own."""
+    return [name for name in all_block_names(config) if "." not in name]
+
+
+def all_block_names(config: Mapping[str, Any]) -> list[str]:
+    """List the names of blocks in a config's rows."""
     found = [row[2] for row in _rows(config) if isinstance(row, list) and len(row) == 4]
-    return [name for name in found if isinstance(name, str) and "." not in name]
+    return [name for name in found if isinstance(name, str)]
 
 
 def try_without_memory(
@@ -135,8 +140,12 @@ def _leaves(value: Any) -> Iterator[Any]:
             todo += item
 
 
-def _check_numbers(config: Mapping[str, Any]) -> None:
-    """Check what stands beside the rows."""
+def check_numbers(config: Mapping[str, Any]) -> None:
+    """Check what stands beside the rows.
+
+    Raises:
+        ValueError: a value breaks its rule.
+    """
     for part in ("backbone", "head"):
         if not isinstance(config.get(part), list) or (part == "backbone" and not config[part]):
             raise ValueError(f"the model's YAML has {part}: {shown(config.get(part))}, where a list of rows belongs")
