@@ -30,7 +30,7 @@ def dumps(config: Mapping[str, Any], comment: str = "", levels: Sequence[int | N
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     lines += [""] if lines else []
     for key, value in config.items():
-        if key in {"backbone", "head", *_FROM_THE_NAME}:
+        if key in {"backbone", "head", *_FROM_THE_NAME} or (key == "scales" and not value):
             continue
         if key == "scales":
             lines.append("scales: # [depth, width, max_channels]")

@@ -15,7 +15,7 @@ from .. import names
 from ..backbones import find, is_backbone, rows
 from ..backbones.published import PublishedBackbone, is_path
 from ..messages import shown
-from .spelling import shown_row
+from .spelling import is_row, shown_row
 
 TIMM_BACKBONE, FEATURE_SELECT = "TimmBackbone", "FeatureSelect"
 STRIDES = (4, 8, 16, 32)
@@ -31,7 +31,7 @@ def rewrite(config: dict[str, Any]) -> list[str]:
         ValueError: the row's arguments mean nothing, or the network cannot give what the head reads.
     """
     backbone = config["backbone"]
-    if not backbone or not _is_row(backbone[0]):
+    if not backbone or not is_row(backbone[0]):
         return []
     block = backbone[0][2]
     if block == TIMM_BACKBONE:
@@ -39,10 +39,6 @@ def rewrite(config: dict[str, Any]) -> list[str]:
     if _names_network(block):
         return [_rewrite_one_as_five(config)]
     return []
-
-
-def _is_row(row: Any) -> bool:
-    return isinstance(row, list) and len(row) == 4 and isinstance(row[2], str) and isinstance(row[3], list)
 
 
 def _names_network(block: str) -> bool:
@@ -83,7 +79,7 @@ def _rewrite_one_as_five(config: dict[str, Any]) -> str:
 
 def _rows_read(listed: Sequence[Any]) -> set[int]:
     """Return the numbers of the rows that others read."""
-    return {j if j >= 0 else i + j for i, row in enumerate(listed) if _is_row(row) for j in _sources(row)}
+    return {j if j >= 0 else i + j for i, row in enumerate(listed) if is_row(row) for j in _sources(row)}
 
 
 def _sources(row: Sequence[Any]) -> list[int]:
@@ -205,7 +201,7 @@ def _reason(name: str) -> str:
 def _selects(config: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
     """Yield number and index of each `FeatureSelect` row."""
     for i, row in enumerate([*config["backbone"], *config["head"]]):
-        if _is_row(row) and row[2] == FEATURE_SELECT:
+        if is_row(row) and row[2] == FEATURE_SELECT:
             source = row[0] + i if type(row[0]) is int and row[0] < 0 else row[0]
             args = row[3]
             if source != 0 or len(args) != 1 or type(args[0]) is not int or args[0] < 0:

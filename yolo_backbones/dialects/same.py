@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import detectors, names
 from ..backbones import rows
+from .spelling import is_row
 
 
 def same_as(config: Mapping[str, Any]) -> str:
@@ -15,6 +16,8 @@ def same_as(config: Mapping[str, Any]) -> str:
 
     The same is a detector of Ultralytics', at the scale of this config, whose rows behind the last stage are equal.
     """
+    if not all(map(is_row, [*config["backbone"], *config["head"]])):
+        return ""
     network = config["backbone"][0]
     if network[2] != rows.NETWORK or not {"strides", "weights"} >= set(network[3][2]):
         return ""

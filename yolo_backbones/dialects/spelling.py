@@ -7,11 +7,24 @@ from typing import Any
 
 import yaml
 
+from ..messages import shown
+
+_LONGEST = 120  # characters of a row's arguments
+
+
+def is_row(row: Any) -> bool:
+    """Tell whether something is a row in form: [from, repeats, block, [arguments]]."""
+    return isinstance(row, list) and len(row) == 4 and isinstance(row[2], str) and isinstance(row[3], list)
+
 
 def shown_row(block: str, args: Any) -> str:
-    """Return block and arguments as a YAML has them: starnet_s1, [True]."""
-    text = yaml.safe_dump(args, default_flow_style=True, width=10_000, sort_keys=False)
-    return f"{block}, {text.removesuffix('...' + chr(10)).strip()}"
+    """Return block and arguments as a YAML has them, `starnet_s1, [true]`; what is long is shortened."""
+    try:
+        text = yaml.safe_dump(args, default_flow_style=True, width=10_000, sort_keys=False)
+    except (yaml.YAMLError, ValueError, RecursionError):  # a number of thousands of digits, a list in itself
+        text = shown(args)
+    text = " ".join(text.removesuffix("...\n").split())
+    return f"{block}, {text if len(text) <= _LONGEST else text[: _LONGEST - 3] + '...'}"
 
 
 def listed(parts: Sequence[str]) -> str:

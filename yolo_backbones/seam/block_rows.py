@@ -160,6 +160,7 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Find the mistakes in a config's rows; see `row_checks.check`."""
+    """Find the mistakes in a config's rows, once they are this package's; see `row_checks.check`."""
+    config = translated(config) or config
     _refuse_clash(config, row_checks.block_names(config))
     row_checks.check(config, load, _taken_names)
