@@ -105,15 +105,15 @@ def examine(uv: str, row: Row) -> dict:
         python = folder / "env" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         interpreter = interpreter_of(row.python)
         wanted = [name.format(timm=floor("timm")) for name in row.wanted]
-        for command in (
-            [uv, "venv", "--quiet", "--python", interpreter, str(folder / "env")],
-            [uv, "pip", "install", "--quiet", "--python", str(python), *wanted, str(ROOT), "onnx", "onnxruntime"],
+        install = [uv, "pip", "install", "--quiet", "--python", str(python), *wanted, str(ROOT), "onnx", "onnxruntime"]
+        for command, failed in (
+            ([uv, "venv", "--quiet", "--python", interpreter, str(folder / "env")], f"uv found no Python {row.python}"),
+            (install, ""),
         ):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
-                reason = " ".join(done.stderr.split())[:400]
-                print(f"   {reason}", flush=True)
-                return {"versions": {}, "models": {}, "reason": reason}
+                print(f"   {done.stderr}", flush=True)
+                return {"versions": {}, "models": {}, "reason": failed or " ".join(done.stderr.split())[:400]}
         env = {
             **os.environ, "YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false",
             "OMP_NUM_THREADS": "2", "MPLBACKEND": "Agg",

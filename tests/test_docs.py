@@ -1,11 +1,12 @@
 """Figures in the documents are those of the package's table."""
 
 import csv
+import json
 import re
 
 from conftest import ROOT, script
 
-from yolo_backbones import catalogue
+from yolo_backbones import catalogue, releases
 from yolo_backbones.families import families
 
 
@@ -64,3 +65,18 @@ def test_the_readme_tells_what_every_family_learned():
         (line,) = (line for line in readme.splitlines() if line.startswith(f"| `{name}.yaml`") and "(" in line)
         score, ratio = re.search(r"([\d.]+) \(([\d.]+)\) \|$", line).groups()
         assert (float(score), float(ratio)) == (round(float(row["mAP50-95"]), 3), round(float(row["ratio"]), 2))
+
+
+def test_the_releases_that_are_said_to_be_tried_were():
+    """By `make compat`, whose results the table in docs/compatibility.md is written from; and all of it worked."""
+    found = json.loads((ROOT / "compatibility" / "results.json").read_text(encoding="utf-8"))
+    tried = [row for row in found.values() if row["versions"]]
+    versions = sorted((row["versions"]["ultralytics"] for row in tried), key=releases.numbers)
+    assert (versions[0], versions[-1]) == (releases.OLDEST, releases.NEWEST)
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for package in ("ultralytics", "torch", "timm"):
+        floor = re.search(rf'^  "{package}>=([\d.]+)"', text, re.MULTILINE)[1]
+        oldest = min((row["versions"][package] for row in tried), key=releases.numbers)
+        assert releases.numbers(oldest)[:2] == releases.numbers(floor)[:2], package
+    assert {said for row in tried for model in row["models"].values() for said in model.values()} == {"ok"}
+    assert all(len(row["models"]) >= 7 for row in tried)
