@@ -69,12 +69,7 @@ class Detector:
     @property
     def scaling(self) -> tuple[float, float, float]:
         """Depth, width and largest channel count at this scale."""
-        scales = self.config.get("scales")
-        if not scales:
-            multiples = (self.config.get(f"{name}_multiple", 1.0) for name in ("depth", "width"))
-            return (*multiples, float("inf"))
-        depth, width, most = scales[self.scale or next(iter(scales))]
-        return depth, width, most
+        return scaling(self.config, self.scale)
 
     def width(self, row: int) -> int:
         """Return the channels of a row's output as the YAML would give them, before scaling."""
@@ -83,6 +78,16 @@ class Detector:
         if isinstance(given, int) and scaled_channels(given, self.scaling) == scaled:
             return given
         return round(scaled / self.scaling[1])
+
+
+def scaling(config: Mapping[str, Any], scale: str) -> tuple[float, float, float]:
+    """Return depth, width and largest channel count of a config at a scale; at its first if that is empty."""
+    scales = config.get("scales")
+    if not scales:
+        multiples = (config.get(f"{name}_multiple", 1.0) for name in ("depth", "width"))
+        return (*multiples, float("inf"))
+    depth, width, most = scales[scale or next(iter(scales))]
+    return depth, width, most
 
 
 def scaled_channels(c: int, scaling: Sequence[float]) -> int:

@@ -1,0 +1,55 @@
+"""Some of a map's channels, such as the thermal ones of an image that also has RGB."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..messages import shown
+from ..registry import register
+from . import checks
+
+
+@register(like="Slice")
+class Channels(nn.Module):
+    """Channels `start` to `stop` - 1 of a map, as in Python's `x[:, start:stop]`.
+
+    Two backbones can each read a part of one image. A row reads the image again where row 0 hands it on as it is:
+
+    Shape:
+        (B, c1, H, W) -> (B, stop - start, H, W)
+
+    YAML:
+        - [-1, 1, nn.Identity, []]     # 0, the image of six channels
+        - [0, 1, Channels, [0, 3]]     # 1, [start, stop]
+        - [0, 1, Channels, [3, 6]]     # 2
+
+    Args:
+        c1: input channels; Ultralytics fills it in.
+        start: the first channel taken, from 0.
+        stop: the first channel behind them.
+
+    Raises:
+        ValueError: the input has no such channels.
+    """
+
+    repeatable = False
+
+    def __init__(self, c1: int, start: int, stop: int) -> None:
+        super().__init__()
+        checks.whole("Channels", 0, start=start)
+        checks.whole("Channels", stop=stop)
+        if not start < stop <= c1:
+            raise ValueError(
+                f"Channels: [start, stop]={shown([start, stop])} has to lie in [0, {c1}], the channels of the row it "
+                "reads; of an image, data.yaml and the model's YAML say how many, as channels"
+            )
+        self.start, self.stop = start, stop
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Take the channels."""
+        return x[:, self.start : self.stop]
+
+    def extra_repr(self) -> str:
+        """Return the channels for printing."""
+        return f"{self.start}, {self.stop}"
