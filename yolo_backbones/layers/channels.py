@@ -14,7 +14,7 @@ from . import checks
 class Channels(nn.Module):
     """Channels `start` to `stop` - 1 of a map, as in Python's `x[:, start:stop]`.
 
-    Two backbones can each read a part of one image. A row reads the image again where row 0 hands it on as it is:
+    So two backbones can each read a part of one image. A row can read the image if row 0 hands it on as it is.
 
     Shape:
         (B, c1, H, W) -> (B, stop - start, H, W)
@@ -45,6 +45,9 @@ class Channels(nn.Module):
                 "reads; of an image, data.yaml and the model's YAML say how many, as channels"
             )
         self.start, self.stop = start, stop
+        # Without a value. Ultralytics takes the channels of the image, on which it counts GFLOPs, from the shape of the
+        # model's first parameter; the first convolution reads a part of them only.
+        self.whole = nn.Parameter(torch.empty(0, c1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Take the channels."""

@@ -20,7 +20,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 from .. import registry
-from . import model_names, row_channels, row_checks, row_errors
+from . import image_channels, model_names, row_channels, row_checks, row_errors
 from .wrapping import Function, wrap
 
 # Names of our blocks that Ultralytics has given to classes of its own, and the modules of those.
@@ -35,6 +35,7 @@ def install() -> None:
     else:  # a release that renamed it: no later call can load the blocks
         load()
     vars(tasks).setdefault("__getattr__", _serve_block)
+    image_channels.install()
     model_names.checks_rows_by(check)
     row_errors.checks_rows_by(check)
 
