@@ -37,8 +37,8 @@ class Channels(nn.Module):
 
     def __init__(self, c1: int, start: int, stop: int) -> None:
         super().__init__()
+        checks.whole("Channels", c1=c1, stop=stop)
         checks.whole("Channels", 0, start=start)
-        checks.whole("Channels", stop=stop)
         if not start < stop <= c1:
             raise ValueError(
                 f"Channels: [start, stop]={shown([start, stop])} has to lie in [0, {c1}], the channels of the row it "

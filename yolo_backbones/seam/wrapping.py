@@ -13,7 +13,7 @@ Function = Callable[..., Any]
 
 
 def wrap(owner: Any, name: str, wrapper: Callable[[Function], Function]) -> None:
-    """Wrap `owner.name`, once by each wrapper, and put the wrapped function wherever Ultralytics has imported the plain one.
+    """Wrap `owner.name`, once by each wrapper, and put the result wherever Ultralytics has imported the plain function.
 
     Args:
         owner: a module or a class.
