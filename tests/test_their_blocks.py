@@ -18,6 +18,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from yolo_backbones import environment, register, registry
 from yolo_backbones.backbones.chain import Chain
+from yolo_backbones.contracts import CONTRACTS
 from yolo_backbones.seam import block_rows
 
 QUICK = {"imgsz": 64, "batch": 2, "workers": 0, "plots": False, "device": "cpu", "seed": 0}
@@ -244,6 +245,13 @@ class Scripted(torch.jit.ScriptModule):
 def test_what_is_no_class_or_cannot_be_stored(cls, error, says, scratch):
     with pytest.raises(error, match=says):
         register(cls, like="CBAM")
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_the_document_has_each_contract_as_it_is(name):
+    contract = CONTRACTS[name]
+    call, row = (f"({', '.join([*contract.given, '*args'])})", f"[{', '.join([*contract.row, '*args'])}]")
+    assert f'| `"{name}"` | `{call}` | `{row}` |' in (ROOT / "docs" / "blocks.md").read_text(encoding="utf-8")
 
 
 # Rows

@@ -21,7 +21,7 @@ def wrap(owner: Any, name: str, wrapper: Callable[[Function], Function]) -> None
         wrapper: takes the function, and returns the one to call in its place.
     """
     original = getattr(owner, name)
-    wrappers = getattr(original, _MARK, frozenset())
+    wrappers: frozenset[Callable[..., Any]] = getattr(original, _MARK, frozenset())
     if wrapper in wrappers:
         return
     replacement = functools.wraps(original)(wrapper(original))
