@@ -14,6 +14,7 @@ import ultralytics.nn.tasks as tasks
 import yaml
 from conftest import ROOT
 from torch import nn
+from ultralytics.nn.modules import CBAM
 from ultralytics.nn.tasks import DetectionModel
 
 from yolo_backbones import environment, register, registry
@@ -282,6 +283,12 @@ def test_the_printed_arguments_are_those_of_the_block(theirs, monkeypatch):
         tasks.parse_model(config({9: [-1, 1, "SEBlock", [8]]}), 3, verbose=True)
     (line,) = [line for line in said if "SEBlock" in line]
     assert line.split("SEBlock")[1].strip() == "[256, 8]"
+
+
+def test_a_layer_of_ultralytics_that_rows_do_not_know(scratch):
+    register(CBAM, like="CBAM")
+    built = layers({9: [-1, 1, "CBAM", [3]]})
+    assert type(built[9]) is CBAM and built[9].channel_attention.fc.in_channels == 256
 
 
 def test_a_layer_without_channels(theirs):

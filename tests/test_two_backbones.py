@@ -16,6 +16,7 @@ from ultralytics.data.base import BaseDataset
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import get_flops
 
+from yolo_backbones import compose, detectors
 from yolo_backbones.layers.channels import Channels
 
 QUICK = {"imgsz": 64, "batch": 2, "workers": 0, "plots": False, "device": "cpu", "seed": 0}
@@ -113,6 +114,14 @@ def test_a_data_set_of_other_channels_is_told(six, few_shapes, tmp_path):
 
 def test_a_model_without_channels_rows_is_built_as_before():
     assert YOLO("yolov8n.yaml").model.model[0].conv.in_channels == 3
+
+
+def test_another_backbone_can_take_the_place_of_both():
+    """Of six channels too; the head reads the rows in which the halves meet."""
+    detector = detectors.find(ROOT / "examples" / "yolov8-twobackbones.yaml")
+    assert detector.taps == {8: 20, 16: 22, 32: 24}
+    model = DetectionModel(compose(ROOT / "examples" / "yolov8-twobackbones.yaml", "starnet_s1"), ch=6, verbose=False)
+    assert model.eval()(torch.rand(1, 6, 64, 64))[0].shape == (1, 84, 84)
 
 
 def test_it_is_resumed_in_a_fresh_process(last, run_cli, tmp_path):

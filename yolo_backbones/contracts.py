@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Contract:
-    """How a block's row is read.
+    """The reading of a block's row.
 
     Attributes:
         given: the block's first arguments: `c1`, or `channels`, a list of one for each input, `c2`, `n` and the like.

@@ -55,7 +55,7 @@ class Block:
 
     @property
     def contract(self) -> Contract:
-        """How its row is read."""
+        """The contract by which its row is read."""
         return CONTRACTS[self.like]
 
     @property
