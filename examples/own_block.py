@@ -7,6 +7,7 @@
 Every process that Ultralytics starts imports what that variable names, so multi-GPU training, tuning and export know
 the block too. In a script of your own, `import own_block` before `YOLO(...)` does the same. Keep the class in a module
 such as this one: a checkpoint stores a class by its import path, and other programs cannot import the script you run.
+docs/blocks.md has the other contracts: attention, layers without channels, several inputs.
 """
 
 import torch

@@ -34,7 +34,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     settings = session / "Ultralytics" / "settings.json"
     settings.parent.mkdir(parents=True)
     folders = {f"{name}_dir": str(session / name) for name in ("datasets", "weights", "runs")}
-    settings.write_text(json.dumps({**folders, "sync": False}))  # Ultralytics adds the rest
+    # Ultralytics adds the rest. Where Ray is installed, its callback would import it in every training.
+    settings.write_text(json.dumps({**folders, "sync": False, "raytune": False}))
     os.environ.update(YOLO_CONFIG_DIR=str(session), MPLBACKEND="Agg")
     os.environ["YOLO_AUTOINSTALL"] = "false"  # a test installs nothing
     if os.environ.get("YOLO_BACKBONES_DOWNLOAD") != "1":

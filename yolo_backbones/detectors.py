@@ -81,7 +81,7 @@ class Detector:
 
 
 def scaling(config: Mapping[str, Any], scale: str) -> tuple[float, float, float]:
-    """Return depth, width and largest channel count of a config at a scale, which may be empty."""
+    """Return depth, width and largest channel count of a config at a scale; at its first if that is empty."""
     scales = config.get("scales")
     if not scales:
         multiples = (config.get(f"{name}_multiple", 1.0) for name in ("depth", "width"))
@@ -187,9 +187,10 @@ def run(config: Mapping[str, Any], scale: str = "") -> tuple[tuple[int | None, .
     rows = copy.deepcopy({**config, "head": [], "scale": scale or next(iter(scales), "")})
     import_before(row[2] for row in rows["backbone"] if isinstance(row[2], str))
     with torch.device("meta"), torch.no_grad():
-        layers, _ = tasks.parse_model(rows, 3, verbose=False)
+        channels = config.get("channels", 3)
+        layers, _ = tasks.parse_model(rows, channels, verbose=False)
         maps: list[Any] = []
-        x: Any = torch.empty(1, 3, _PROBE, _PROBE)
+        x: Any = torch.empty(1, channels, _PROBE, _PROBE)
         for layer in layers.eval():
             if layer.f != -1:
                 x = maps[layer.f] if isinstance(layer.f, int) else [x if j == -1 else maps[j] for j in layer.f]

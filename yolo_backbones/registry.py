@@ -1,32 +1,39 @@
-"""The registered blocks, and the contract by which Ultralytics reads a YAML row for each.
+"""The registered blocks.
 
-A block is registered with the contract of the Ultralytics layer whose row it shares:
+A block is registered with a contract, by which its YAML row is read (`contracts.py`):
 
-| `like`   | YAML row                         | the block is called with   | scaled by width, depth |
-|----------|----------------------------------|----------------------------|------------------------|
-| `Conv`   | `[from, 1, Block, [c2, *args]]`  | `(c1, c2, *args)`          | c2                     |
-| `C2f`    | `[from, n, Block, [c2, *args]]`  | `(c1, c2, n, *args)`       | c2, n                  |
-| `HGStem` | `[from, 1, Block, [cm, c2, *args]]` | `(c1, cm, c2, *args)`   | nothing                |
+| `like`     | YAML row                                 | called with                | channels out; what is scaled |
+|------------|------------------------------------------|----------------------------|------------------------------|
+| `Conv`     | `[from, n, Block, [c2, *args]]`          | `(c1, c2, *args)`          | c2; c2                       |
+| `C2f`      | `[from, n, Block, [c2, *args]]`          | `(c1, c2, n, *args)`       | c2; c2 and n                 |
+| `HGStem`   | `[from, 1, Block, [cm, c2, *args]]`      | `(c1, cm, c2, *args)`      | c2; nothing                  |
+| `CBAM`     | `[from, n, Block, [*args]]`              | `(c1, *args)`              | c1                           |
+| `Upsample` | `[from, n, Block, [*args]]`              | `(*args)`                  | c1                           |
+| `Add`      | `[[from, from], 1, Block, [*args]]`      | `(channels, *args)`        | the first input's            |
+| `Concat`   | `[[from, from], 1, Block, [*args]]`      | `(channels, *args)`        | the sum of the inputs'       |
+| `Fuse`     | `[[from, from], 1, Block, [c2, *args]]`  | `(channels, c2, *args)`    | c2; c2                       |
+| `Slice`    | `[from, 1, Block, [start, stop, *args]]` | `(c1, start, stop, *args)` | stop - start; nothing        |
+
+`channels` is a list, a number for each input, and `forward` gets the list of their maps, as Ultralytics' `Concat` does.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
+import torch
 from torch import nn
 
-from . import environment, user_blocks
+from . import environment, signatures, user_blocks
+from .contracts import CONTRACTS, Contract
 from .messages import shown
 
 Class = TypeVar("Class", bound=type[nn.Module])
-
-# The first arguments of a block, by contract; and those of them that the row gives, not Ultralytics.
-CONTRACTS: dict[str, tuple[str, ...]] = {"Conv": ("c1", "c2"), "C2f": ("c1", "c2", "n"), "HGStem": ("c1", "cm", "c2")}
-FROM_ROW = frozenset({"c2", "cm"})
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Block:
 
     Attributes:
         cls: the module class.
-        like: the Ultralytics layer whose row contract it shares, a key of `CONTRACTS`.
+        like: the contract by which its row is read, a key of `CONTRACTS`.
     """
 
     cls: type[nn.Module]
@@ -47,6 +54,11 @@ class Block:
         return self.cls.__name__
 
     @property
+    def contract(self) -> Contract:
+        """The contract by which its row is read."""
+        return CONTRACTS[self.like]
+
+    @property
     def shipped(self) -> bool:
         """True if it comes with the package."""
         return self.cls.__module__.startswith(f"{__package__}.")
@@ -54,19 +66,19 @@ class Block:
     @property
     def row(self) -> str:
         """The arguments a YAML row takes, for example `[c2, n_div=4]`."""
-        names = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in self._row_parameters]
+        names = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in self.row_parameters]
         return f"[{', '.join(names)}]"
 
     @property
     def arguments(self) -> list[str]:
         """The names of the arguments a YAML row takes, in order."""
-        return [parameter.name for parameter in self._row_parameters]
+        return [parameter.name for parameter in self.row_parameters]
 
     @property
-    def _row_parameters(self) -> list[inspect.Parameter]:
-        given = CONTRACTS[self.like]
-        parameters = list(inspect.signature(self.cls).parameters.values())
-        return [p for name, p in zip(given, parameters) if name in FROM_ROW] + parameters[len(given) :]
+    def row_parameters(self) -> list[inspect.Parameter]:
+        """The parameters that a YAML row fills, in order."""
+        given, parameters = self.contract.given, signatures.parameters(self.cls)
+        return [p for name, p in zip(given, parameters) if name in self.contract.row] + parameters[len(given) :]
 
     def build(self, *args: Any) -> nn.Module:
         """Build the block from what Ultralytics made of a YAML row.
@@ -74,8 +86,8 @@ class Block:
         Raises:
             TypeError: the row gives too few or too many arguments.
         """
-        given = CONTRACTS[self.like]
-        self.check_row([arg for name, arg in zip(given, args) if name in FROM_ROW] + list(args[len(given) :]))
+        given, row = self.contract.given, self.contract.row
+        self.check_row([arg for name, arg in zip(given, args) if name in row] + list(args[len(given) :]))
         return self.cls(*args)
 
     def check_row(self, row: Any) -> None:
@@ -86,13 +98,12 @@ class Block:
         """
         if not isinstance(row, list):
             raise TypeError(f"{self.name}: the YAML row gives {shown(row)} where a list belongs: {self.row}")
-        given = CONTRACTS[self.like]
-        missing = [own for name, own in zip(given, inspect.signature(self.cls).parameters) if name in FROM_ROW]
-        missing = missing[len(row) :]
+        given, first = self.contract.given, self.contract.row
+        missing = [own.name for name, own in zip(given, signatures.parameters(self.cls)) if name in first][len(row) :]
         try:
             if missing:
                 raise TypeError(f"missing {', '.join(missing)}")
-            inspect.signature(self.cls).bind(*given, *row[len(FROM_ROW.intersection(given)) :])
+            inspect.signature(self.cls).bind(*given, *row[len(first) :])
         except TypeError as error:
             raise TypeError(
                 f"{self.name}: the YAML row gives {shown(row)}, but it takes {self.row} ({error})"
@@ -133,7 +144,7 @@ def register(cls: Class | None = None, *, like: str) -> Class | Callable[[Class]
 
     Args:
         cls: the block.
-        like: which Ultralytics layer's row it shares: "Conv", "C2f" or "HGStem", see `CONTRACTS`.
+        like: how its row is read: "Conv", "C2f", "HGStem", "CBAM", "Upsample", "Add", "Concat" or "Fuse", see above.
 
     Raises:
         TypeError: `cls` is no nn.Module class.
@@ -153,24 +164,21 @@ def register(cls: Class | None = None, *, like: str) -> Class | Callable[[Class]
 
 
 def _checked(cls: Any, like: Any) -> Block:
+    if isinstance(cls, functools.partial):
+        raise TypeError(f"register({shown(cls)}): a block is a class; derive one whose __init__ fills in the arguments")
     if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise TypeError(f"register({cls!r}): a block is a class derived from torch.nn.Module; pass the class itself")
     call = f"register({cls.__name__}, like={like!r})"
     if not isinstance(like, str) or like not in CONTRACTS:
-        rows = ", ".join(f"{name!r} for ({', '.join(given)}, ...)" for name, given in CONTRACTS.items())
+        rows = ", ".join(f"{name!r} for ({', '.join([*of.given, '...'])})" for name, of in CONTRACTS.items())
         raise ValueError(f"{call}: no such contract; choose {rows}")
-    given = CONTRACTS[like]
-    parameters = list(inspect.signature(cls).parameters.values())
-    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    catches_all = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    # Repeats passed as a kernel size, or not at all, would still build a model, but a wrong one.
-    misplaced = positional[len(given) - 1 : len(given)] != ["n"] if "n" in given else "n" in positional[:3]
-    if (len(positional) < len(given) or misplaced) and not (catches_all and len(positional) < len(given)):
-        raise ValueError(
-            f"{call}: Ultralytics will call {cls.__name__}({', '.join(given)}, ...), but its __init__ takes "
-            f"({', '.join(positional)}); change the signature, or the contract: "
-            "'C2f' for a block that takes its repeats as n, 'Conv' for one that does not"
-        )
+    if issubclass(cls, torch.jit.ScriptModule):
+        raise ValueError(f"{call}: checkpoints cannot hold TorchScript modules; derive it from torch.nn.Module")
+    if cls.__hash__ is None:
+        raise ValueError(f"{call}: it has no hash, which torch.nn.Module needs; write @dataclass(eq=False)")
+    reason = signatures.misfit(cls, like)
+    if reason:
+        raise ValueError(f"{call}: {reason}")
     known = _registry.blocks.get(cls.__name__)
     if known is not None and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ValueError(

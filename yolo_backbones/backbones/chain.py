@@ -32,7 +32,7 @@ class Chain(Features):
         stages = []
         for i, (n, name, args) in enumerate(rows):
             stages.append(_build_row(c1, n, name, list(args)))
-            c1 = args[0]
+            c1 = _channels_out(c1, name, args)
             if i in self.taps:
                 self.channels += (c1,)
         self.stages = nn.ModuleList(stages)
@@ -41,6 +41,13 @@ class Chain(Features):
         """Run the rows."""
         found = [x := stage(x) for stage in self.stages]
         return [found[i] for i in self.taps]
+
+
+def _channels_out(c1: int, name: str, args: Sequence[Any]) -> int:
+    block = registry.blocks().get(name)
+    if block is not None and block.contract.output:
+        return block.contract.output([c1], args)
+    return args[0] if block is None or block.contract.row else c1
 
 
 def _build_row(c1: int, n: int, name: str, args: list[Any]) -> nn.Module:
@@ -53,6 +60,10 @@ def _build_row(c1: int, n: int, name: str, args: list[Any]) -> nn.Module:
                 "(`yolo_backbones.register`) nor a layer of Ultralytics'"
             )
         return nn.Sequential(*(layer(args[0] if i else c1, *args) for i in range(n)))
+    if block.contract.several:
+        raise ValueError(f"Network: its rows name {name}, which reads several rows, and here each reads the one before")
+    if not block.contract.row:
+        return nn.Sequential(*(block.build(*[c1][: len(block.contract.given)], *args) for _ in range(n)))
     if block.like == "C2f":
         return block.build(c1, args[0], n, *args[1:])
     return nn.Sequential(*(block.build(args[0] if i else c1, *args) for i in range(n)))

@@ -207,7 +207,7 @@ class SKAttention(SKConv):
     It is form "plain" of `SKConv` with kernels of any sizes.
 
     Shape:
-        (B, c1, H, W) -> (B, c1, H, W)
+        (B, c1, H, W) -> (B, c2, H, W)
 
     YAML:
         - [-1, 1, SKAttention, [1024]]  # [c2, kernels=[1, 3, 5, 7], reduction=16, group=1, L=32]
@@ -223,6 +223,8 @@ class SKAttention(SKConv):
     Raises:
         ValueError: an argument breaks its rule; the message names it.
     """
+
+    keeps_channels = True
 
     def __init__(
         self,

@@ -2,7 +2,8 @@
 
 `parse_model` reads a row by looking its class up in sets of built-ins (`m in base_modules`). A class that is
 only put into its namespace gets no input channels, width or repeats. So an alias is put there, equal to the built-in
-whose row contract the block shares. `parse_model` itself is not copied.
+whose row contract the block shares. `parse_model` itself is not copied. Rows that it has no contract for are filled in
+first (`row_channels`).
 
 The package's own blocks are imported when a row first names something that Ultralytics does not know.
 """
@@ -19,7 +20,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 from .. import registry
-from . import c3k2_rows, dialect_rows, model_names, row_checks, row_errors
+from . import c3k2_rows, dialect_rows, image_channels, model_names, row_channels, row_checks, row_errors
 from .wrapping import Function, wrap
 
 # Names of our blocks that Ultralytics has given to classes of its own, and the modules of those.
@@ -34,6 +35,7 @@ def install() -> None:
     else:  # a release that renamed it: no later call can load the blocks
         load()
     vars(tasks).setdefault("__getattr__", _serve_block)
+    image_channels.install()
     model_names.checks_rows_by(check)
     model_names.translates_by(translated)
     row_errors.checks_rows_by(check)
@@ -47,17 +49,17 @@ class RowContract(type):
     """
 
     block: registry.Block
-    built_in: type
+    built_in: type | None
 
     def __eq__(cls, other: object) -> bool:
         return other is cls or other is cls.built_in
 
     def __hash__(cls) -> int:
-        return hash(cls.built_in)
+        return hash(cls.built_in) if cls.built_in else type.__hash__(cls)
 
     def __call__(cls, *args: Any) -> nn.Module:
         """Build the block from what `parse_model` made of a row."""
-        built = cls.block.build(*args)
+        built = cls.block.build(*row_channels.arguments(cls.block, args))
         if getattr(built, "detects", False):
             # Ultralytics finds a detector's strides by a run on an empty image, which older releases (8.2, 8.3.0) do in
             # training mode: it would spoil the statistics of published weights. `initialisation` comes after it.
@@ -92,13 +94,14 @@ def expose(block: registry.Block) -> None:
             )
         _taken_names[block.name] = where
         return
-    if block.like not in vars(tasks):
-        reason = f"ultralytics.nn.tasks has no {block.like}, whose rows {block.name} shares"
+    built_in = block.contract.built_in
+    if built_in and built_in not in vars(tasks):
+        reason = f"ultralytics.nn.tasks has no {built_in}, whose rows {block.name} shares"
         if not block.shipped:
             raise ValueError(f"register({block.name}, like={block.like!r}): {reason}; choose another contract")
         LOGGER.warning(f"yolo_backbones: {reason}; models without it work")
         return
-    namespace = {"block": block, "built_in": getattr(tasks, block.like), "__module__": __name__}
+    namespace = {"block": block, "built_in": vars(tasks)[built_in] if built_in else None, "__module__": __name__}
     setattr(tasks, block.name, RowContract(block.name, (nn.Module,), namespace))
 
 
@@ -121,7 +124,7 @@ def _wrap_parse_model(parse_model: Function) -> Function:
         if not row_errors.has_ours(d):
             return parse_model(d, *args, **kwargs)
         check(d)
-        parse_or_tell = functools.partial(row_errors.parsed, parse_model)
+        parse_or_tell = functools.partial(row_errors.parsed, functools.partial(row_channels.parse, parse_model))
         row_checks.try_without_memory(parse_or_tell, d, args, kwargs)
         if c3k2_rows.present(d):
             with c3k2_rows.heads_of_yolo11():
@@ -150,6 +153,7 @@ def load() -> None:
     """Import the package's own blocks, which registers them."""
     from ..backbones import network  # noqa: F401  # here, since most processes name no block of ours
     from ..families import families
+    from ..layers import channels  # noqa: F401  # as above
 
     families()
 

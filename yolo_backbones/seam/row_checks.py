@@ -226,14 +226,16 @@ def _check_own_row(i: int, row: list[Any]) -> None:
     """Check a row of a block that is registered here, by its contract."""
     source, n, name, args = row
     block = registry.blocks()[name]
-    if isinstance(source, list):
-        raise ValueError(f"row {i}: {name}: from={shown(source)} has to be one row: it reads a single map")
-    if n != 1 and not getattr(block.cls, "repeatable", True):
+    several = block.contract.several
+    if several != isinstance(source, list):
+        rule = "a list of rows, such as [-1, 6], whose maps it reads" if several else "one row: it reads a single map"
+        raise ValueError(f"row {i}: {name}: from={shown(source)} has to be {rule}")
+    if n != 1 and (several or not getattr(block.cls, "repeatable", True)):
         raise ValueError(
             f"row {i}: {name}: the YAML row repeats it {n} times, and it can stand there only once; write 1"
         )
     _check_arguments(i, block, args)
-    if block.like != "HGStem" and not _is_channels(args[0]):
+    if block.contract.row == ("c2",) and (not _is_channels(args[0]) or (several and args[0] == "nc")):
         raise ValueError(f"row {i}: {name}: c2={shown(args[0])} has to be a whole number, the channels of its output")
 
 

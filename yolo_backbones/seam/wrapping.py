@@ -13,7 +13,7 @@ Function = Callable[..., Any]
 
 
 def wrap(owner: Any, name: str, wrapper: Callable[[Function], Function]) -> None:
-    """Wrap `owner.name`, once, and put the wrapped function wherever Ultralytics has imported the plain one.
+    """Wrap `owner.name`, once by each wrapper, and put the result wherever Ultralytics has imported the plain function.
 
     Args:
         owner: a module or a class.
@@ -21,10 +21,11 @@ def wrap(owner: Any, name: str, wrapper: Callable[[Function], Function]) -> None
         wrapper: takes the function, and returns the one to call in its place.
     """
     original = getattr(owner, name)
-    if wrapped(original):
+    wrappers: frozenset[Callable[..., Any]] = getattr(original, _MARK, frozenset())
+    if wrapper in wrappers:
         return
     replacement = functools.wraps(original)(wrapper(original))
-    setattr(replacement, _MARK, True)
+    setattr(replacement, _MARK, wrappers | {wrapper})
     setattr(owner, name, replacement)
     for key, module in list(sys.modules.items()):
         if key.startswith("ultralytics") and vars(module).get(name) is original:
@@ -33,4 +34,4 @@ def wrap(owner: Any, name: str, wrapper: Callable[[Function], Function]) -> None
 
 def wrapped(function: object) -> bool:
     """Tell whether a function is one that `wrap` has put in place."""
-    return getattr(function, _MARK, False) is True
+    return hasattr(function, _MARK)
