@@ -3,9 +3,10 @@
     python examples/two_backbones.py
     python examples/two_backbones.py --epochs 40 --imgsz 320
 
-It needs no download and no GPU; two CPU cores take a few minutes. Each picture shows the same shapes twice, as two cameras would, in a TIFF file of six grey pages. Ultralytics stacks
-them as channels if the data set's YAML says `channels: 6`; its own augmentation of colours leaves such images alone.
-The model, yolov8-twobackbones.yaml beside this file, takes them apart again with two `Channels` rows.
+It needs no download and no GPU; two CPU cores take a few minutes. Each picture shows the same shapes twice, as two
+cameras would, in a TIFF file of six grey pages. Ultralytics stacks them as channels if the data set's YAML says
+`channels: 6`; its own augmentation of colours leaves such images alone. The model, yolov8-twobackbones.yaml beside this
+file, takes them apart again with two `Channels` rows.
 """
 
 import argparse
