@@ -26,11 +26,12 @@ def install() -> None:
 
 def _wrap_init(init: Function) -> Function:
     def build(self: Any, *args: Any, **kwargs: Any) -> None:
-        if len(args) == 1 and "ch" not in kwargs:
-            config = tasks.yaml_model_load(args[0]) if isinstance(args[0], (str, Path)) else args[0]
+        if len(args) < 2 and "ch" not in kwargs:
+            given = args[0] if args else kwargs.get("cfg")
+            config = tasks.yaml_model_load(given) if isinstance(given, (str, Path)) else given
             if isinstance(config, dict) and _ROW in row_checks.block_names(config):
                 channels = config.get("channels", config.get("ch"))  # `ch` in older releases
-                args, kwargs = (config,), {**kwargs, **({} if channels is None else {"ch": channels})}
+                kwargs |= {} if channels is None else {"ch": channels}
         init(self, *args, **kwargs)
 
     return build
