@@ -1,4 +1,4 @@
-"""Writes what the other scripts measured into README.md and docs/performance.md.
+"""Writes what the other scripts measured into README.md, its translation and docs/performance.md.
 
     python benchmarks/report.py
 
@@ -21,7 +21,7 @@ from yolo_backbones import catalogue, configs
 from yolo_backbones.families import families as papers
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PAGES = (ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "docs" / "performance.md")
 END = "<!-- end -->"
 # Parameters and GFLOPs of stock's that each config has in its comments.
 STOCK = re.compile(r"; stock YOLOv8[ns]: ([\d.]+)M, ([\d.]+)$", re.MULTILINE)

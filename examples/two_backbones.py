@@ -5,8 +5,8 @@
 
 It needs no download and no GPU; two CPU cores take a few minutes. Each picture shows the same shapes twice, as two
 cameras would, in a TIFF file of six grey pages. Ultralytics stacks them as channels if the data set's YAML says
-`channels: 6`; its own augmentation of colours leaves such images alone.
-The model, yolov8-twobackbones.yaml beside this file, takes them apart again with two `Channels` rows.
+`channels: 6`; its own augmentation of colours leaves such images alone. The model, yolov8-twobackbones.yaml beside this
+file, takes them apart again with two `Channels` rows.
 """
 
 import argparse

@@ -33,7 +33,8 @@ def test_the_readme_counts_timms_networks():
 def test_the_performance_tables_are_those_of_the_results(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")  # as `python benchmarks/report.py` has it
     report = script("report")
-    written = "".join(page.read_text(encoding="utf-8") for page in report.PAGES)
+    originals = [page for page in report.PAGES if page.name != "README.zh-CN.md"]
+    written = "".join(page.read_text(encoding="utf-8") for page in originals)
     assert all(written.count(report.start(table)) == 1 for table in report.TABLES)
     for page in report.PAGES:
         text = page.read_text(encoding="utf-8")
@@ -80,3 +81,22 @@ def test_the_releases_that_are_said_to_be_tried_were():
         assert releases.numbers(oldest)[:2] == releases.numbers(floor)[:2], package
     assert {said for row in tried for model in row["models"].values() for said in model.values()} == {"ok"}
     assert all(len(row["models"]) >= 7 for row in tried)
+
+
+def test_the_chinese_readme_has_the_same_commands_and_figures():
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md"))
+    assert sorted(code_of(english)) == sorted(code_of(chinese))
+    for what in (r"\]\(([^)]+)\)", r"<!-- written by .*? -->.*?<!-- end -->"):  # links, and tables that a script writes
+        found = [set(re.findall(what, text, re.DOTALL)) for text in (english, chinese)]
+        assert found[0] - {"README.zh-CN.md"} == found[1] - {"README.md"}
+    # Chinese writes twelve and a third without digits, as English does; it says more of the dialects.
+    dialects = chinese.split("## ")[1]
+    figures = [set(re.findall(r"\d[\d.,]*\d|\d", text)) for text in (english, chinese.replace(dialects, ""))]
+    assert figures[0] - figures[1] == set(), "figures that the translation lacks"
+    assert figures[1] - figures[0] == set(), "figures that only the translation has"
+
+
+def code_of(text: str) -> list[str]:
+    """Return the blocks of code without their comments."""
+    blocks = re.findall(r"```\w+\n(.*?)```", text, re.DOTALL)
+    return ["\n".join(re.sub(r"\s*#.*", "", line) for line in block.splitlines()) for block in blocks]

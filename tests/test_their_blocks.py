@@ -167,6 +167,7 @@ MISFITS = [
     ("in_channels, out_channels, rate=4", "CBAM", "out_channels is the number .*'Conv'"),
     ("in_channels, out_channels=None, rate=4", "CBAM", "out_channels is the number .*'Conv'"),
     ("inplanes, planes", "CBAM", "planes is the number .*'Conv'"),
+    ("nin, nout", "CBAM", "nout is the number .*'Conv'"),
     ("c1, c2, n=1", "CBAM", "c2 is the number .*'C2f' for a block that takes its repeats"),
     ("channel, reduction=16", "Upsample", "channel is a number of channels, .*'CBAM'"),
     ("inp, oup, reduction=32", "HGStem", "reduction is not the number of the output's channels; .*'Conv'"),

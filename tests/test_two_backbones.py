@@ -112,6 +112,13 @@ def test_a_data_set_of_other_channels_is_told(six, few_shapes, tmp_path):
         YOLO(EXAMPLE).train(data=str(few_shapes), epochs=1, project=str(tmp_path), **QUICK)
 
 
+def test_a_model_is_built_for_the_channels_of_its_file_however_that_is_given():
+    for model in (DetectionModel(str(EXAMPLE), verbose=False), DetectionModel(cfg=str(EXAMPLE), verbose=False)):
+        assert model.yaml["channels"] == 6
+    with pytest.raises(ValueError, match="row 10: Channels"):
+        DetectionModel(str(EXAMPLE), 3, verbose=False)
+
+
 def test_a_model_without_channels_rows_is_built_as_before():
     assert YOLO("yolov8n.yaml").model.model[0].conv.in_channels == 3
 

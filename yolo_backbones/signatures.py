@@ -14,12 +14,12 @@ from torch import nn
 from .contracts import CONTRACTS, Contract
 
 # As people call the channels of a layer's output, and of its input or its only channels; in lower case.
-_OUTPUT = re.compile(r"c2|c_?out|out|out_?\w+|\w+_out|oup\w*|o_?chs?|ouc")
+_OUTPUT = re.compile(r"c2|c_?o|[cn]_?out|out|out_?\w+|\w+_out|oup\w*|o_?chs?|ouc")
 _INPUT = re.compile(
-    r"c|c_?1|c_?in|in_?c|inc|(?:in|input|num|n|gate|embed|emb|model)?_?(?:chs?|chan|chans|channels?|channel_num|dims?|"
+    r"c|c_?1|c_?i|[cn]_?in|in_?c|inc|(?:in|input|num|n|gate|embed|emb|model)?_?(?:chs?|chan|chans|channels?|channel_num|dims?|"
     r"planes?|features?|feats?|feat|filters|maps)|(?:chs?|channels?|dim)_in|inp|inputs?|d_model|nf|nc|width"
 )
-# What has no default everywhere, and is no number of channels.
+# Settings as people call them, some of which have no default everywhere.
 _SETTING = re.compile(
     r"r|reduction\w*|\w*ratio|rate|factor|groups?|g|k|k_?size|kernel\w*|ks|s|stride|p|pad\w*|d|dilation|n|num_heads|heads|"
     r"bias|act\w*|eps\w*|e_lambda|e|gamma|b|drop\w*|scale\w*|size|mode"
@@ -86,7 +86,7 @@ def _misfit(cls: type[nn.Module], contract: Contract) -> str:
         reason = _wrong(role, parameter, contract)
         if reason:
             return f"{parameter.name} {reason}"
-    return _wrong_rest(contract, named, open_ended)
+    return _wrong_rest(contract, named)
 
 
 def _wrong(role: str, parameter: inspect.Parameter, contract: Contract) -> str:
@@ -106,7 +106,7 @@ def _wrong(role: str, parameter: inspect.Parameter, contract: Contract) -> str:
     return ""
 
 
-def _wrong_rest(contract: Contract, named: list[inspect.Parameter], open_ended: bool) -> str:
+def _wrong_rest(contract: Contract, named: list[inspect.Parameter]) -> str:
     """Say which parameter behind the given ones would take what the row means otherwise."""
     given, rest = contract.given, named[len(contract.given) :]
     if "n" not in given and "cm" not in given and rest and rest[0].name == "n":

@@ -26,12 +26,15 @@ def install() -> None:
 
 def _wrap_init(init: Function) -> Function:
     def build(self: Any, *args: Any, **kwargs: Any) -> None:
-        if len(args) == 1 and "ch" not in kwargs:
-            config = tasks.yaml_model_load(args[0]) if isinstance(args[0], (str, Path)) else args[0]
-            args = (config,)  # as read once: a name may be composed, and a dialect's file is told in a line
+        if len(args) < 2 and "ch" not in kwargs:
+            config = args[0] if args else kwargs.get("cfg")
+            if isinstance(config, (str, Path)):
+                # Read once: a name may have to be composed, and how a dialect was read is told in a line.
+                config = tasks.yaml_model_load(config)
+                args, kwargs = ((config,), kwargs) if args else ((), {**kwargs, "cfg": config})
             if isinstance(config, dict) and _ROW in row_checks.block_names(config):
                 channels = config.get("channels", config.get("ch"))  # `ch` in older releases
-                kwargs = {**kwargs, **({} if channels is None else {"ch": channels})}
+                kwargs |= {} if channels is None else {"ch": channels}
         init(self, *args, **kwargs)
 
     return build
