@@ -247,13 +247,31 @@ def _check_name(i: int, name: Any, may_be_new: bool) -> None:
         if package == "nn" and not hasattr(torch.nn, attribute):
             raise ValueError(f"row {i}: torch.nn has no {attribute}")
         return
-    near = names.nearest(name, list(registry.blocks()))
+    known = list(registry.blocks())
+    if not may_be_new:
+        known += [
+            block for block, cls in vars(tasks).items() if isinstance(cls, type) and issubclass(cls, torch.nn.Module)
+        ]
+    near = names.nearest(name, known)
+    _check_no_network(i, name)
     if near:
         raise ValueError(f"row {i}: the model's YAML names a block {name}, which is unknown; did you mean {near[0]}?")
     if not may_be_new:
         raise ValueError(
             f"row {i}: the model's YAML names a block {name}, which is unknown; have the file that defines it call "
             "yolo_backbones.register, and name that file in YOLO_BACKBONES_BLOCKS"
+        )
+
+
+def _check_no_network(i: int, name: str) -> None:
+    """Check that what stands in a block's place is no whole network: starnet_s1."""
+    from .. import catalogue  # here, since few write so
+
+    found = catalogue.meaning(name)
+    if found is not None:
+        raise ValueError(
+            f"row {i}: {name} is a network, not a block; train model=yolov8n-{found.name}.yaml, or have the rows "
+            f"written with `yolo-backbones new yolov8n {found.name}`"
         )
 
 
