@@ -5,6 +5,7 @@ Where exactly one meaning is right, it is taken and said in a line; see docs/des
 
 import contextlib
 import csv
+import itertools
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import timm
 import torch
 import torchvision
 import yaml
+from timm.models import _registry
 from torchvision.models import regnet
 from ultralytics import YOLO
 from ultralytics.nn.tasks import yaml_model_load
@@ -69,6 +71,11 @@ TAKEN = {
     "RegNetX-16GF": "regnetx_160",
     "GhostNetV2-1.0": "ghostnetv2_100",
     "WRN-50-2": "wide_resnet50_2",
+    # timm before 0.9, whose names were those of weights
+    "tv_resnet34": "resnet34.tv_in1k",
+    "tf_efficientnet_b0_ns": "tf_efficientnet_b0.ns_jft_in1k",
+    "vit_base_patch16_224_in21k": "vit_base_patch16_224.augreg_in21k",
+    "xception": "legacy_xception",
     # torchvision
     "mobilenet_v3_small": "mobilenetv3_small_100",
     "mobilenet-v3-large": "mobilenetv3_large_100",
@@ -144,7 +151,8 @@ def test_the_right_names_are_offered_first(typed, first):
         yaml_model_load(f"yolov8n-{typed}.yaml")
     offered = re.findall(r"yolov8n-(\S+)\.yaml", str(raised.value).partition(";")[2])
     assert 1 <= len(offered) <= 4
-    assert all(composition.resolve(Path(f"yolov8n-{name}.yaml")) for name in offered)
+    assert all(catalogue.find(name) for name in offered)
+    assert composition.resolve(Path(f"yolov8n-{offered[0]}.yaml"))
 
 
 def test_what_is_not_here_is_said_to_be_not_here():
@@ -166,12 +174,26 @@ def test_the_table_names_backbones_and_is_in_order():
     assert [row["alias"] for row in rows] == sorted({row["alias"] for row in rows})
     for row in rows:
         assert row["alias"] == aliases.fold(row["alias"]) and row["reason"], row
-        assert row["names"] and all(name in catalogue.entries() for name in row["names"].split()), row
+        assert row["names"] and all(catalogue.find(name) for name in row["names"].split()), row
         assert not (row["whose"] and " " in row["names"]), row
 
 
 def test_the_table_renames_nothing_that_has_a_name():
-    assert [alias for alias in aliases.table() if alias in catalogue.entries() or timm.is_model(alias)] == []
+    assert aliases.table().keys() & {*catalogue.entries(), *timm.list_models()} == set()
+
+
+def test_what_timm_once_called_so_is_what_timm_takes_it_for():
+    old = dict(_registry._deprecated_models)
+    known = {alias: new for alias, new in old.items() if new in itertools.chain(*map(_names, catalogue.entries()))}
+    assert len(known) > 150
+    assert {alias: aliases.table()[alias].names[0] for alias in known} == known
+    for alias, row in aliases.table().items():
+        if row.whose.startswith("timm"):
+            assert old[alias] == row.names[0]
+
+
+def _names(name):
+    return catalogue.entries()[name].names
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """Names of backbones as people type them, and which backbone each means.
 
-Case, dashes, underscores and dots do not count where one backbone alone is spelled so: resnet-18, StarNet-S1. Other
-names stand in `aliases.csv`: what torchvision, a paper or the Hugging Face hub call a network. Standard library only.
+Case, dashes, underscores and dots do not count where one backbone alone is spelled so: resnet-18, ConvNeXt-Tiny. Other
+names stand in `aliases.csv`: what torchvision, a paper, the Hugging Face hub or an old timm call a network. Standard
+library only.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Alias(NamedTuple):
     """A line of the table.
 
     Attributes:
-        names: the backbone that is called so; or several that come near, where none is the same.
+        names: the backbone that is called so, with a tag where the name is that of weights; or several that come near,
+            where none is the same.
         whose: who calls it so; empty where none is the same.
         reason: what makes it the same, or why none is.
     """
@@ -38,7 +40,7 @@ class Alias(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """What a typed name means.
+    """The one backbone that a typed name stands for.
 
     Attributes:
         name: the backbone's name, with the tag that was typed.
@@ -100,12 +102,12 @@ class Index:
         A dot may be a part of the name, as in repvit_m1.1, or separate a tag.
         """
         plain = without_library(typed)
-        whole = self._network(plain)
+        whole = self._network(typed) or self._network(plain)  # tv_resnet50 stands in the table as it is
         if whole is not None:
             return whole
         name, dot, tag = plain.partition(".")
         found = self._network(name) if dot else None
-        return None if found is None else found._replace(name=f"{found.name}.{tag}")
+        return None if found is None else found._replace(name=f"{found.name.partition('.')[0]}.{tag}")
 
     def _network(self, typed: str) -> Meaning | None:
         folded = fold(typed)
