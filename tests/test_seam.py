@@ -119,7 +119,7 @@ def test_a_name_that_ultralytics_has_too_is_its_own(elsewhere, monkeypatch):
         ("yolov8-vanilanet.yaml", "yolov8-vanillanet.yaml"),
         ("yolov8x-skcov.yaml", "yolov8x-skconv.yaml"),
         ("yolov8n-gost.yaml", "yolov8n-ghost.yaml"),
-        ("YOLOv8n-StarNet.yaml", "yolov8n-starnet.yaml"),
+        ("YOLOv8n-StarNt.yaml", "yolov8n-starnet.yaml"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(typed, meant, elsewhere):

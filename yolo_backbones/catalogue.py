@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import configs, names
+from . import aliases, configs, names
 
 FILE = Path(__file__).with_name("catalogue.csv")
 
@@ -22,6 +22,7 @@ _KINDS = {
     "timm": "timm architecture",
 }
 _HUB = "the Hugging Face hub, or for a few the address that timm has"
+_MOST_OFFERED = 4  # in a message
 _SCALE = re.compile(r"^  ([nslmx]): .*# ([\d.]+)M parameters, ([\d.]+) GFLOPs", re.MULTILINE)
 
 
@@ -174,6 +175,28 @@ def find(name: str) -> Entry:
     return entry
 
 
+def meaning(typed: str) -> aliases.Meaning | None:
+    """Find the one backbone that a name means, as people type them; None where there is none, or several are right."""
+    name, tag = names.split_tag(typed)
+    entry = entries().get(name)
+    if entry is not None and (not tag or tag in entry.tags):
+        return aliases.Meaning(typed)
+    return _index().find(typed)
+
+
+@functools.cache
+def _index() -> aliases.Index:
+    return aliases.Index(list(entries()))
+
+
+def explained(typed: str, found: aliases.Meaning) -> str:
+    """Say what a typed name means: resnet-18 is timm's resnet18."""
+    name = names.split_tag(found.name)[0]
+    whose = f", as {found.whose} calls it" if found.whose else ""
+    owner = "timm's " if is_timm(name) else ""
+    return f"{typed} is {owner}{found.name}{whose}"
+
+
 def _no_such_tag(entry: Entry, tag: str) -> str:
     if entry.tags:
         near = names.nearest(tag, list(entry.tags)) or entry.tags[:3]
@@ -194,11 +217,52 @@ def is_timm(name: str) -> bool:
 
 def unknown(name: str) -> str:
     """Say that no backbone has that name, and name the nearest."""
-    near = nearest(name)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`yolo-backbones list` shows all"
-    return f"no backbone is called {name or repr(name)}; {hint}"
+    return f"no backbone is called {name or repr(name)}; {hint(name)}"
 
 
-def nearest(name: str) -> list[str]:
-    """Find the backbones whose names are most like `name`, best first."""
-    return names.nearest(name, list(entries()))
+def hint(typed: str) -> str:
+    """Say which backbones may be meant by a name that is none."""
+    near = nearest(typed)
+    did_you_mean = f"did you mean {' or '.join(near)}?" if near else "`yolo-backbones list` shows all"
+    return offer(typed) or did_you_mean
+
+
+def offer(typed: str, model: str = "{}") -> str:
+    """Say what to choose from where a name is that of a series, or of a network that is not here; empty for others.
+
+    Args:
+        typed: the name.
+        model: how to write a backbone into what the user typed: `yolov8n-{}.yaml`.
+    """
+    choice = " or ".join(model.replace("{}", name) for name in nearest(typed))
+    absent, several = aliases.without_equal(typed), _series(typed)
+    if absent is not None:
+        return f"{absent.reason}; take {choice}"
+    if len(several) > 1 and meaning(typed) is None:
+        plain = names.split_tag(aliases.without_library(typed))[0]
+        return f"{plain} is a series of {len(several)}; take {choice}, or see `yolo-backbones list {plain}`"
+    return ""
+
+
+def nearest(typed: str) -> list[str]:
+    """Find the backbones that a name may mean, best first: the one it means, those of its series, those like it."""
+    found, absent = meaning(typed), aliases.without_equal(typed)
+    if found is not None:
+        return [found.name]
+    if absent is not None:
+        return list(absent.names)
+    return _series(typed)[:_MOST_OFFERED] or names.nearest(typed, list(entries()))
+
+
+def _series(typed: str) -> list[str]:
+    """List the backbones of a series: families, those that begin so, those with published weights, each by size."""
+    start = aliases.fold(typed)
+    usable = [entries()[name] for name in _index().series(typed) if not name.startswith("test_")]
+    usable = [entry for entry in usable if not entry.reason and not entry.classifies_only]
+
+    def order(entry: Entry) -> tuple[bool, bool, bool, int]:
+        rest = entry.name.removeprefix(start)  # resnetv2_50 goes on with another word, and is no plain resnet
+        begins = rest != entry.name and not rest[:1].isalpha()
+        return not entry.scaled, not begins, not entry.tags, entry.parameters or 0
+
+    return [entry.name for entry in sorted(usable, key=order)]

@@ -116,6 +116,31 @@ def _find_file(name: str) -> Path | None:
     return configs().get(name) or configs().get(names.without_scale(name))
 
 
+def spelled_otherwise(typed: str) -> str | None:
+    """Find the one detector of the YOLO series that a name spells otherwise: yolov11n, YOLO11-n, yolo11_n -> yolo11n.
+
+    Returns:
+        None for a name as it is, for one of no detector, and where several are right. RT-DETR is left out: the `yolo`
+        command knows it by its name alone.
+    """
+    return None if known(typed) else _spellings().get(_spelling(typed))
+
+
+@functools.cache
+def _spellings() -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for stem in configs():
+        if names.scaled(stem):
+            for name in {stem, *(names.with_scale(stem, letter) for letter in names.SCALES)}:
+                found.setdefault(_spelling(name), set()).add(name)
+    return {spelling: next(iter(several)) for spelling, several in found.items() if len(several) == 1}
+
+
+def _spelling(name: str) -> str:
+    """Return what counts of a detector's name: neither case, nor separators, nor the v of its version."""
+    return re.sub(r"^(yoloe?)v(?=\d)", r"\1", re.sub(r"[-_ ]", "", name.lower()))
+
+
 def find(base: str | Path) -> Detector:
     """Find the detector of that name, with or without `.yaml` and scale letter; or read a YAML file of the user's own.
 
@@ -138,6 +163,9 @@ def find(base: str | Path) -> Detector:
 
 def _hint(name: str) -> str:
     """Say what to use in place of a base that does not exist."""
+    meant = spelled_otherwise(name)
+    if meant:
+        return f"; did you mean {meant}?"
     stem = names.without_scale(name)
     parts = names.scaled(name)
     if parts and parts.plain in configs() and parts.letter not in names.SCALES:

@@ -21,6 +21,8 @@ _VERSION = re.compile(r"^(?P<version>yolo(?:e-)?v?\d+)(?P<letter>[a-z]?)(?=$|[-_
 # Detectors whose name is two words.
 _TWO_WORDS = {"yoloe", "rtdetr"}
 
+_MOST_WORDS = 6  # of a detector's name, with some to spare: yolo11, n, seg, p6
+
 # Parts of file names that the `yolo` command takes for Segment Anything, as in ultralytics/cfg/__init__.py.
 _SAM = re.compile(r"sam_|sam2_|sam2\.1_")
 
@@ -80,6 +82,20 @@ def readings(stem: str) -> Iterator[tuple[str, str]]:
     words = stem.split("-")
     for i in range(1, len(words)):
         yield "-".join(words[:i] + words[i + 1 :]), words[i]
+
+
+def spans(typed: str) -> Iterator[tuple[str, str]]:
+    """Yield each way to read a name as a detector and words in a row, whatever separates them.
+
+    yolov8n_resnet-18 -> (yolov8n-18, resnet), (yolov8n, resnet-18), (yolov8n-resnet, 18). A single letter behind them
+    is no scale: in yolov8-starnet_s it would be the size of the backbone.
+    """
+    parts = re.split(r"([-_/])", typed)
+    words, count = parts[::2], len(parts[::2])
+    for i in range(1, min(count, _MOST_WORDS)):
+        for j in range(max(i + 1, count - _MOST_WORDS), count + 1):
+            if all(len(word) > 1 for word in words[j:]):
+                yield "-".join(words[:i] + words[j:]), "".join(parts[2 * i : 2 * j - 1])
 
 
 def join(detector: str, backbone: str) -> str:

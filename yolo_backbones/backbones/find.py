@@ -29,3 +29,8 @@ def is_backbone(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_of_this_package(name: str) -> bool:
+    """Tell whether a family or a network of ours has that name, which is without a tag; reads no table of others."""
+    return (family.find(name) or own.find(name)) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -29,6 +30,10 @@ def info(
 ) -> None:
     """Show what is known of a backbone, and how to use it."""
     with told_in_one_line():
+        found = catalogue.meaning(name)
+        if found is not None and found.name != name:
+            print(f"{PROGRAM}: {catalogue.explained(name, found)}", file=sys.stderr)
+            name = found.name
         entry = catalogue.find(name)
     tag = names.split_tag(name)[1]
     if tag and entry.source == "timm" and tag != entry.tags[0]:

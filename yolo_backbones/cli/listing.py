@@ -14,7 +14,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from .. import catalogue
+from .. import aliases, catalogue, names
 from ..catalogue import Entry
 from .completion import complete_backbone
 from .facts import as_json_object, millions, spaced
@@ -50,7 +50,7 @@ def list_backbones(
     most = _parse_number(max_params) if max_params else None
     with told_in_one_line():
         everything = catalogue.entries().values()
-    found = [entry for entry in everything if _matches(entry, pattern)]
+    found = [entry for entry in everything if _matches(entry, pattern)] or _spelled_otherwise(pattern)
     kept = [
         entry
         for entry in found
@@ -65,9 +65,7 @@ def list_backbones(
     elif found:
         fail(f"the options leave none of the {len(found)} backbones that match; drop one of them")
     else:
-        near = catalogue.nearest(re.sub(r"[*?\[\]]", "", pattern))
-        hint = f"did you mean {' or '.join(near)}?" if near else f"`{PROGRAM} list` shows all"
-        fail(f"no backbone matches {pattern!r}; {hint}")
+        fail(f"no backbone matches {pattern!r}; {catalogue.hint(re.sub(r'[*?]|[][]', '', pattern))}")
 
 
 def _matches(entry: Entry, pattern: str) -> bool:
@@ -75,6 +73,15 @@ def _matches(entry: Entry, pattern: str) -> bool:
     if any(character in pattern for character in "*?["):
         return any(fnmatch.fnmatchcase(name.lower(), pattern) for name in entry.names)
     return any(pattern in name.lower() for name in entry.names)
+
+
+def _spelled_otherwise(pattern: str) -> list[Entry]:
+    """List the backbone that a name means, or those whose names have the pattern but for dashes and underscores."""
+    meant = catalogue.meaning(pattern)
+    if meant is not None:
+        return [catalogue.find(names.split_tag(meant.name)[0])]
+    squashed = aliases.squash(pattern)
+    return [entry for entry in catalogue.entries().values() if squashed and squashed in aliases.squash(entry.name)]
 
 
 def _print_list(entries: Sequence[Entry]) -> None:

@@ -42,6 +42,7 @@ def _wrap_yaml_model_load(yaml_model_load: Function) -> Function:
         path = Path(path)
         if model_files.too_long(path):
             raise FileNotFoundError(f"{shown(str(path))} has {len(str(path))} characters, which no file's name has")
+        path = _canonical(path, say=True)
         config = _find_config(path)
         if config is None:
             try:
@@ -61,6 +62,22 @@ def _wrap_yaml_model_load(yaml_model_load: Function) -> Function:
     return load
 
 
+def _canonical(path: Path, say: bool = False) -> Path:
+    """Return the name that a composed one spells otherwise; any other name as it is."""
+    if path.suffix not in names.SUFFIXES or detectors.known(path.stem) or os.path.exists(path):
+        return path
+    if configs.find_model(path) is not None:
+        return path
+    from .. import composition  # slow: it imports every backbone
+
+    found = composition.canonical(path)
+    if found is None:
+        return path
+    if say:
+        composition.say_once(found[1])
+    return found[0]
+
+
 def _find_config(path: Path) -> dict[str, Any] | None:
     """Find the config of that name, shipped or composed; None for a file on disk or a name of Ultralytics'."""
     if detectors.known(path.stem):
@@ -71,7 +88,7 @@ def _find_config(path: Path) -> dict[str, Any] | None:
         return {**config, "scale": tasks.guess_model_scale(path), "yaml_file": str(path)}
     if os.path.exists(path):
         return None
-    from ..composition import resolve  # slow: it imports every backbone
+    from ..composition import resolve  # slow, as above
 
     return resolve(path)
 
@@ -79,18 +96,26 @@ def _find_config(path: Path) -> dict[str, Any] | None:
 def is_ours(path: Path) -> bool:
     """Tell whether this package can load a config of that name."""
     try:
-        return _find_config(path) is not None
+        return _find_config(_canonical(path)) is not None
     except (FileNotFoundError, ValueError):
         return False
 
 
 def _not_found_message(path: Path) -> str:
-    from .. import composition  # slow, as above
+    from .. import catalogue, composition  # slow, as above
 
     letter, file = names.scale(path.stem), printable(path)
     known = [names.with_scale(stem, letter) for stem in [*configs.models(), *detectors.configs()]]
-    if composition.is_backbone(path.stem):
-        return f"'{file}' does not exist; a backbone needs a detector, as in yolov8n-{path.stem}.yaml"
+    alone = catalogue.meaning(path.stem)
+    if alone or composition.is_backbone(path.stem):
+        backbone = alone.name if alone else path.stem
+        return f"'{file}' does not exist; a backbone needs a detector, as in yolov8n-{backbone}.yaml"
+    detector = detectors.spelled_otherwise(path.stem)
+    if detector:
+        return f"'{file}' does not exist; did you mean {detector}.yaml?"
+    offer = composition.offer(path)
+    if offer:
+        return f"'{file}' does not exist; {offer}"
     near = names.nearest(path.stem, [*known, *composition.meant(path)])
     if not near:
         return f"'{file}' does not exist; shipped backbones: {', '.join(configs.models())}"

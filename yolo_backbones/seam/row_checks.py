@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from ultralytics.nn import tasks
 
-from .. import names, registry
+from .. import registry
 from ..layers.meta import Shapes, import_before
 from ..messages import shown
+from .block_names import check_block_name
 
 _MOST_REPEATS, _LARGEST = 100, 1 << 16
 # From these on a config is first built without memory, and its parameters are counted.
@@ -72,7 +73,7 @@ def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[st
         if isinstance(row[2], str) and row[2] in ours:
             _check_own_row(i, row)
         else:
-            _check_name(i, row[2], may_be_new=not ours)
+            check_block_name(i, row[2], may_be_new=not ours)
 
 
 def block_names(config: Mapping[str, Any]) -> list[str]:
@@ -244,28 +245,6 @@ def _check_arguments(i: int, block: registry.Block, args: Any) -> None:
         block.check_row(args)
     except TypeError as error:
         raise TypeError(f"row {i}: {error}") from None
-
-
-def _check_name(i: int, name: Any, may_be_new: bool) -> None:
-    """Check that Ultralytics or torch has a block.
-
-    `may_be_new` leaves names that are like none of ours to `parse_model`, whose fork may know more.
-    """
-    if not isinstance(name, str) or name in vars(tasks):
-        return
-    package, _, attribute = name.rpartition(".")
-    if package:
-        if package == "nn" and not hasattr(torch.nn, attribute):
-            raise ValueError(f"row {i}: torch.nn has no {attribute}")
-        return
-    near = names.nearest(name, list(registry.blocks()))
-    if near:
-        raise ValueError(f"row {i}: the model's YAML names a block {name}, which is unknown; did you mean {near[0]}?")
-    if not may_be_new:
-        raise ValueError(
-            f"row {i}: the model's YAML names a block {name}, which is unknown; have the file that defines it call "
-            "yolo_backbones.register, and name that file in YOLO_BACKBONES_BLOCKS"
-        )
 
 
 def _is_channels(value: Any) -> bool:
