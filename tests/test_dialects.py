@@ -335,3 +335,13 @@ def test_our_rows_are_never_refused():
     )
     assert DetectionModel(short, verbose=False).stride.tolist() == [8, 16, 32]
     assert dialects.read(WRONG[next(key for key in WRONG if "can be read as" in key)] | {dialects.MARK: "own"}) is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("ResNet-18", "resnet18"), ("StarNet_S050", "starnet_s050"), ("FasterNet-T0", "fasternet_t0")]
+)
+def test_networks_by_other_spellings(typed, meant):
+    config = yaml.safe_load(of("yolov8n-one-row-timm").read_text())
+    config["backbone"][0][2] = typed
+    read = dialects.read(config)
+    assert read.config["backbone"][0][3][0] == meant and typed in read.line

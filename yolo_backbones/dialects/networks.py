@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import names
+from .. import catalogue, names
 from ..backbones import find, is_backbone, rows
 from ..backbones.published import PublishedBackbone, is_path
 from ..messages import shown
@@ -36,25 +36,27 @@ def rewrite(config: dict[str, Any]) -> list[str]:
     block = backbone[0][2]
     if block == TIMM_BACKBONE:
         return [_rewrite_timm_backbone(config)]
-    if _names_network(block):
-        return [_rewrite_one_as_five(config)]
-    return []
+    named = _network_named(block)
+    return [_rewrite_one_as_five(config, *named)] if named else []
 
 
-def _names_network(block: str) -> bool:
-    name, _ = names.split_tag(block)
-    return is_backbone(name) and isinstance(find(name), PublishedBackbone)
+def _network_named(block: str) -> tuple[PublishedBackbone, str] | None:
+    """Find the network that a block's name means, and the tag behind it; None if it means none."""
+    found = catalogue.meaning(block)
+    name, tag = names.split_tag(found.name if found else block)
+    backbone = find(name) if is_backbone(name) else None
+    return (backbone, tag) if isinstance(backbone, PublishedBackbone) else None
 
 
 # ---- one row as five ----
 
 
-def _rewrite_one_as_five(config: dict[str, Any]) -> str:
+def _rewrite_one_as_five(config: dict[str, Any], backbone: PublishedBackbone, tag: str) -> str:
     source, n, block, args = config["backbone"][0]
     where = f"row 0: {shown_row(block, args)}"
     if source != -1 or n != 1:
         raise ValueError(f"{where} reads row {shown(source)} {shown(n)} times; a network reads the image, once: -1, 1")
-    backbone, weights = _asked_for(where, block, args)
+    backbone, weights = _asked_for(where, backbone, tag, args)
     behind = config["backbone"][1:]
     needed = _rows_read([*[None] * _COUNTS_AS, *behind, *config["head"]])
     if 0 in needed:
@@ -87,11 +89,10 @@ def _sources(row: Sequence[Any]) -> list[int]:
     return [j for j in found if type(j) is int]
 
 
-def _asked_for(where: str, block: str, args: Sequence[Any]) -> tuple[PublishedBackbone, str | None]:
+def _asked_for(
+    where: str, backbone: PublishedBackbone, tag: str, args: Sequence[Any]
+) -> tuple[PublishedBackbone, str | None]:
     """Return the network at the size that a row asks for, and its weights."""
-    name, tag = names.split_tag(block)
-    backbone = find(name)
-    assert isinstance(backbone, PublishedBackbone)
     pretrained, depth, width = _read_arguments(where, args)
     if (width, depth) != (1, 1):
         try:
@@ -167,10 +168,11 @@ def _rewrite_timm_backbone(config: dict[str, Any]) -> str:
     _, _, block, args = config["backbone"][0]
     where = f"row 0: {shown_row(block, args)}"
     name = args[0] if args else None
-    if not isinstance(name, str) or not _names_network(name):
+    named = _network_named(name) if isinstance(name, str) else None
+    if named is None:
         reason = _reason(name) if isinstance(name, str) else "its first argument has to be the name of a network"
         raise ValueError(f"{where}: {reason}")
-    backbone, weights = _asked_for(where, name, [value for value in args[1:] if not isinstance(value, list)])
+    backbone, weights = _asked_for(where, *named, [value for value in args[1:] if not isinstance(value, list)])
     selects = dict(_selects(config))
     if not selects:
         raise ValueError(f"{where} needs rows that take its maps behind it: [0, 1, {FEATURE_SELECT}, [0]]")
