@@ -20,7 +20,7 @@ from ultralytics.utils import ROOT as ULTRALYTICS
 
 import yolo_backbones
 from yolo_backbones import catalogue, cli, detectors, doctor, write_yaml
-from yolo_backbones.cli import new
+from yolo_backbones.cli import yaml_file
 from yolo_backbones.composition import compose, levels, resolve
 from yolo_backbones.doctor import checks, probe
 from yolo_backbones.names import split_tag, taken_for_sam
@@ -343,7 +343,7 @@ def test_new_prints_yaml_and_nothing_else(run_cli, tmp_path):
 def test_every_head_gets_a_data_set_of_its_task():
     for base in detectors.configs().values():
         head = yaml.safe_load(base.read_text())["head"][-1][2]
-        data = new._data(head)
+        data = yaml_file._data(head)
         if head == "Classify":
             assert data == "mnist160"
             continue
