@@ -19,6 +19,7 @@ from torch import nn
 from ..layers import checks
 from ..layers.conv import ConvBN, EntryConvBN
 from ..layers.csp import C2fOf, C3Of
+from ..layers.in_place import activate, add
 from ..layers.memory_format import channels_last
 from ..layers.stochastic_depth import drop_path as _drop_path
 from ..layers.stochastic_depth import linear_rates
@@ -149,7 +150,7 @@ class FasterBlock(nn.Module):
         y = self.mlp(self.spatial_mixing(x))
         if self.layer_scale is not None:
             y = y * self.layer_scale
-        return self.drop_path(y).add_(x)
+        return add(self.drop_path(y), x, self.mlp, self.drop_path)
 
 
 @register(like="C2f")
@@ -321,7 +322,7 @@ class FasterNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Classify: (B, channels, H, W) -> (B, num_classes)."""
         x = self.forward_features(x)[-1].mean((2, 3), keepdim=True)
-        return self.classifier(self.act(self.conv_head(x)).flatten(1))
+        return self.classifier(activate(self.act, self.conv_head(x), self.conv_head).flatten(1))
 
 
 def own_name(key: str) -> str:

@@ -20,7 +20,7 @@ from torch import nn
 from ..layers import checks
 from ..layers.conv import ConvBN, EntryConvBN
 from ..layers.fold import set_weights
-from ..layers.in_place import multiply
+from ..layers.in_place import activate, add, multiply
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting, scale_and_shift
 from ..layers.stochastic_depth import drop_path as _drop_path
@@ -131,10 +131,10 @@ class SelectiveKernel(nn.Module):
         mean = 0.5 * (near.mean(1, keepdim=True) + far.mean(1, keepdim=True))
         peak = torch.maximum(near.amax(1, keepdim=True), far.amax(1, keepdim=True))
         to_near, to_far = self.select(torch.cat((mean, peak), 1)).sigmoid().split(1, 1)
-        gate = self.expand(multiply(near, to_near) + multiply(far, to_far))
+        gate = self.expand(multiply(near, to_near, self.reduce_near) + multiply(far, to_far, self.reduce_far))
         if self.scales(gate):
             gate = gate / _HALF_SCALE
-        return multiply(gate, x)
+        return multiply(gate, x, self.expand)
 
     def scales(self, x: torch.Tensor) -> bool:
         """Tell whether `forward` scales the product down, rather than the merged weights."""
@@ -176,19 +176,20 @@ class LSKBlock(Mergeable):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add both branches to `x`, one after the other."""
         y = self.norm1(x)
-        z = self.kernel(self.act(self.proj1(y)))
+        z = self.kernel(activate(self.act, self.proj1(y), self.proj1))
         if isinstance(self.norm1, nn.Identity):  # merged
             x = self.proj2(z) + x * self.shortcut
-            return self._feed_forward(x).add_(x)
+            return add(self._feed_forward(x), x, self.fc2)
         # The attention's own shortcut adds the normalised input.
         if self.kernel.scales(z):
             x = x + self.drop_path(self._project_scaled(z) + y * self.scale1[:, None, None])
         else:
-            x = torch.addcmul(x, self.drop_path(self.proj2(z).add_(y)), self.scale1[:, None, None])
+            z = self.drop_path(add(self.proj2(z), y, self.proj2))
+            x = torch.addcmul(x, z, self.scale1[:, None, None])
         return torch.addcmul(x, self.drop_path(self._feed_forward(self.norm2(x))), self.scale2[:, None, None])
 
     def _feed_forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc2(self.act(self.dwconv(self.fc1(x))))
+        return self.fc2(activate(self.act, self.dwconv(self.fc1(x)), self.dwconv))
 
     def _project_scaled(self, z: torch.Tensor) -> torch.Tensor:
         """Apply `proj2` and the layer scale in one step to the scaled product, which may overflow between the two."""

@@ -21,7 +21,7 @@ from torch import nn
 from ..layers import checks
 from ..layers.conv import ConvBN
 from ..layers.fold import set_weights
-from ..layers.in_place import lerp
+from ..layers.in_place import activate, add, lerp
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting, scale_and_shift
 from ..layers.tracing import exporting
@@ -95,7 +95,7 @@ class _Squeeze(ConvBN):
             x = F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, training=False, eps=bn.eps)
         else:
             x = bn(x)
-        return self.act(x)
+        return activate(self.act, x, self.conv, bn)
 
 
 @register(like="Conv")
@@ -166,7 +166,7 @@ class SKConv(Mergeable):
         z = functools.reduce(torch.add, [F.adaptive_avg_pool2d(m, 1) for m in maps])
         logits = self.select(self.squeeze(z))
         if n == 2:
-            return _blend(maps[0], maps[1], self._first_weight(logits))
+            return _blend(maps[0], maps[1], self._first_weight(logits), self.branches[1])
         c = self.select.out_channels // n
         weights = logits.reshape(-1, n, c, 1).softmax(1).reshape(-1, n * c, 1, 1).split(c, 1)
         return functools.reduce(torch.add, [m * weight for m, weight in zip(maps, weights)])
@@ -191,13 +191,13 @@ class SKConv(Mergeable):
         self.merged = True
 
 
-def _blend(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """Return `share * first + (1 - share) * second`."""
+def _blend(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor, branch: nn.Module) -> torch.Tensor:
+    """Return `share * first + (1 - share) * second`; `branch` is the module that returns `second`."""
     if exporting():  # in exported graphs `lerp` is a comparison and a choice between two forms
         return second + share * (first - second)
     if share.requires_grad:  # the backward pass keeps no further map, and takes the branches one after the other
         return share * first + (1 - share) * second
-    return lerp(second, first, share)
+    return lerp(second, first, share, branch)
 
 
 @register(like="Conv")
@@ -304,7 +304,8 @@ class SKUnit(Mergeable):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the branch to the shortcut."""
         x = channels_last(x)
-        return self.act(self.expand(self.norm(self.sk(self.reduce(x)))).add_(self.shortcut(x)))
+        y = self.expand(self.norm(self.sk(self.reduce(x))))
+        return activate(self.act, add(y, self.shortcut(x), self.expand))
 
     @rewriting
     def merge(self) -> None:
@@ -394,7 +395,7 @@ class SKBasic(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the branch to the shortcut."""
         x = channels_last(x)
-        return self.act(self.expand(self.sk(x)).add_(self.shortcut(x)))
+        return activate(self.act, add(self.expand(self.sk(x)), self.shortcut(x), self.expand))
 
 
 class SKNet(nn.Module):

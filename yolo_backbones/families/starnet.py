@@ -19,7 +19,7 @@ from ..layers import checks
 from ..layers.conv import ConvBN, EntryConvBN
 from ..layers.csp import C2fOf, C3Of
 from ..layers.fold import set_weights
-from ..layers.in_place import multiply
+from ..layers.in_place import activate, add, multiply
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting
 from ..layers.stochastic_depth import drop_path as _drop_path
@@ -130,13 +130,13 @@ class StarBlock(Mergeable):
         """Add the branch to `x`."""
         y = self._star(self.dwconv(x))
         y = self._project_scaled(y) if self._scales(y) else self.g(y)
-        return self.drop_path(self.dwconv2(y)).add_(x)
+        return add(self.drop_path(self.dwconv2(y)), x, self.dwconv2, self.drop_path)
 
     def _star(self, x: torch.Tensor) -> torch.Tensor:
-        gate, value = self.act(self.f1(x)), self.f2(x)
+        gate, value = activate(self.act, self.f1(x), self.f1), self.f2(x)
         if self._scales(gate):
             gate = gate / _HALF_SCALE
-        return multiply(gate, value)
+        return multiply(gate, value, self.f1, self.act)
 
     def _scales(self, x: torch.Tensor) -> bool:
         return x.dtype is torch.float16 and not self.scaled

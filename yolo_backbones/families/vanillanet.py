@@ -21,6 +21,7 @@ from ultralytics.utils import LOGGER
 
 from ..layers import checks
 from ..layers.conv import ConvBN
+from ..layers.in_place import leaky_relu, spare, watched
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting
 from ..registry import register
@@ -109,8 +110,8 @@ class SeriesActivation(nn.Module):
             weight[:, 0, act_num, act_num] += 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Activate `x`."""
-        return self.series(F.relu(x, inplace=True))
+        """Activate `x`, which may be overwritten."""
+        return self.series(F.relu(x, inplace=not watched(self)))
 
 
 class DeepConv(Mergeable):
@@ -168,7 +169,7 @@ class DeepConv(Mergeable):
         x = self.conv1(channels_last(x))
         if self.merged:
             return x
-        return self.conv2(x if self._slope == 1 else F.leaky_relu(x, self._slope, inplace=True))
+        return self.conv2(x if self._slope == 1 else leaky_relu(x, self._slope, self.conv1))
 
     @rewriting
     def merge(self) -> None:
@@ -284,7 +285,7 @@ class VanillaStem(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Embed the image."""
-        return self.act(self.convs(x))
+        return self.act(spare(self.convs(x), self.convs))
 
 
 @register(like="Conv")
@@ -325,7 +326,7 @@ class VanillaBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve, pool and activate."""
-        return self.act(self.pool(self.convs(x)))
+        return self.act(spare(self.pool(self.convs(x)), self.convs, self.pool))
 
 
 class VanillaNet(nn.Module):

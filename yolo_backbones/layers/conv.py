@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from ultralytics.nn.modules import Conv
 
+from .in_place import activate
 from .memory_format import channels_last
 
 
@@ -42,6 +43,14 @@ class ConvBN(Conv):  # type: ignore[misc]  # Ultralytics' layers are untyped
         super().__init__(c1, c2, k, s, p, g, d, act if act is not None else False)
         if bias:
             self.conv.bias = nn.Parameter(torch.zeros(c2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve, normalise and activate."""
+        return activate(self.act, self.bn(self.conv(x)), self.conv, self.bn)
+
+    def forward_fuse(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve and activate, after `model.fuse()`."""
+        return activate(self.act, self.conv(x), self.conv)
 
 
 class EntryConvBN(ConvBN):
