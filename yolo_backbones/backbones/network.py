@@ -11,6 +11,7 @@ from torch import nn
 from .. import families  # noqa: F401  # registers a chain's blocks
 from ..layers.fold import fold_normalisation
 from ..layers.merge import Mergeable, rewriting
+from ..layers.tracing import exporting
 from ..registry import register
 from . import rows
 from .chain import Chain
@@ -19,6 +20,18 @@ from .protocol import Features
 from .rows import Chained, Whole
 
 _PROBE = 256  # pixels; a multiple of every stride
+_LATER = "_yolo_backbones_later_maps"  # attribute of a map that a `FeatureMap` picked
+
+
+class _Maps(list[torch.Tensor]):
+    """Several maps. Where a function of torch's is called on them, as `embed=[0]` does, the answer is a sentence."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise ValueError(
+            "this row gives several maps, those of a whole network, where one is needed; take a FeatureMap row, which "
+            "picks one (`yolo-backbones new` writes the model's rows with their numbers)"
+        )
 
 
 @register(like="HGStem")
@@ -49,7 +62,8 @@ class Network(Mergeable):
         detects: true if its strides are a detector's, which Ultralytics finds by a run.
 
     Raises:
-        ValueError: no such network, map, option, or other channels than `c2` says.
+        ValueError: no such network, map, option, or other channels than `c2` says; or, in the forward pass, an image
+            of other channels.
         OSError: the weights cannot be had, see `yolo_backbones.weights`.
     """
 
@@ -76,10 +90,17 @@ class Network(Mergeable):
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Normalise the image and run the network."""
         if self.mean is not None:
+            # The subtraction would give a grey image three channels. In a trace, comparing sizes raises a warning.
+            if not exporting() and x.shape[1] != self.mean.shape[1]:
+                raise ValueError(
+                    f"Network: {self.name} takes images of {self.mean.shape[1]} channels, and this tensor has shape "
+                    f"{tuple(x.shape)}; convert the images, or build the model with `ch: {x.shape[1]}` in its YAML"
+                )
             x = x - self.mean
         if self.std is not None:
             x = x / self.std
-        return self.body(x)
+        maps = self.body(x)
+        return maps if exporting() or torch.compiler.is_compiling() else _Maps(maps)
 
     @rewriting
     def merge(self) -> None:
@@ -110,8 +131,12 @@ def _whole(c1: int, name: str, layout: Whole) -> tuple[Features, Any]:
 class FeatureMap(nn.Module):
     """One of the maps that a `Network` row returns.
 
+    In the model each of these rows gets the list of maps. Scripts also call the rows one behind the other, such as
+    `nn.Sequential(*model.model[:10])`; then a row gets the map that the one before picked, which refers to the maps
+    after it in the list.
+
     Shape:
-        list of maps -> the map, (B, c2, H', W')
+        list of maps, or an earlier one of them as this module returned it -> the map, (B, c2, H', W')
 
     YAML:
         - [0, 1, FeatureMap, [1, 96]]  # [index, c2]
@@ -122,7 +147,8 @@ class FeatureMap(nn.Module):
         c2: its channels.
 
     Raises:
-        ValueError: there is no such map, or it has other channels.
+        ValueError: there is no such map, or it has other channels; or, in the forward pass, a tensor that does not
+            come from a row of this kind.
     """
 
     repeatable = False
@@ -136,6 +162,19 @@ class FeatureMap(nn.Module):
             )
         self.index = index
 
-    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+    def forward(self, x: Sequence[torch.Tensor] | torch.Tensor) -> torch.Tensor:
         """Pick the map."""
-        return x[self.index]
+        if isinstance(x, torch.Tensor):
+            later = getattr(x, _LATER, {})
+            if self.index not in later:
+                raise ValueError(
+                    f"FeatureMap: map {self.index} cannot be told from a tensor of shape {tuple(x.shape)}; call this "
+                    "row on the list of maps that the Network row returns"
+                )
+        else:
+            later = dict(enumerate(x))
+        picked: torch.Tensor = later[self.index]
+        if not torch.compiler.is_compiling():
+            # Only later maps: with itself among them, a map would not be freed before Python looks for circles.
+            setattr(picked, _LATER, {i: map for i, map in later.items() if i > self.index})
+        return picked

@@ -16,6 +16,7 @@ from ultralytics.utils import LOGGER
 
 from .. import registry
 from ..weights.guard import checkpoint_loading
+from ..weights.read import SUFFIXES
 from . import model_names
 from .wrapping import Function, wrap
 
@@ -33,6 +34,7 @@ def _wrap_torch_safe_load(torch_safe_load: Function) -> Function:
     signature = inspect.signature(torch_safe_load)
 
     def load(weight: str | Path, *args: Any, **kwargs: Any) -> Any:
+        _refuse_bare_weights(weight)
         given = signature.bind(weight, *args, **kwargs).arguments.get("safe_only")
         safe_only = getattr(utils, "SAFE_LOAD", False) if given is None else given
         try:
@@ -66,6 +68,19 @@ def _wrap_torch_safe_load(torch_safe_load: Function) -> Function:
         return checkpoint, file
 
     return load
+
+
+def _refuse_bare_weights(weight: str | Path) -> None:
+    """Say how a model gets weights that are no checkpoint of Ultralytics', such as `pretrained=resnet18.pth`.
+
+    Raises:
+        AssertionError: the file has the suffix of such weights; Ultralytics raises it for any suffix but its own.
+    """
+    if Path(str(weight)).suffix.lower() in SUFFIXES - {".pt"}:
+        raise AssertionError(
+            f"{weight} is no .pt checkpoint, which is all that Ultralytics loads; weights of a backbone are given to "
+            f"the model: `yolo-backbones new yolov8n resnet18 --weights {weight}` writes a model's YAML that loads them"
+        )
 
 
 def _is_ours(checkpoint: Any) -> bool:

@@ -1,0 +1,79 @@
+"""Scripts that people run on a model's rows work on models with a whole network in row 0, or say why they cannot."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
+
+MODELS = ["yolov8n.yaml", "yolov8n-starnet.yaml", "yolov8n-resnet18.yaml", "yolov8n-starnet_s050.yaml"]
+COMPOSED = MODELS[2:]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_first_rows_as_a_feature_extractor(name, batch):
+    model = DetectionModel(name, verbose=False).eval()
+    image, seen = torch.rand(batch, 3, 64, 96), []
+    handle = model.model[9].register_forward_hook(lambda module, given, output: seen.append(output))
+    with torch.no_grad():
+        model(image)
+        handle.remove()
+        found = nn.Sequential(*list(model.model.children())[:10])(image)
+    torch.testing.assert_close(found, seen[0])
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_rows_called_one_behind_the_other(name):
+    model = DetectionModel(name, verbose=False).eval()
+    rows = [i for i, row in enumerate(model.model) if type(row).__name__ == "FeatureMap"]
+    image = torch.rand(8, 3, 64, 64)
+    maps = model.model[0](image)
+    x = image
+    for i, row in enumerate(model.model[:10]):
+        x = row(x)
+        if i in rows:
+            assert x is maps[rows.index(i)] or torch.equal(x, maps[rows.index(i)])
+    with pytest.raises(ValueError, match="cannot be told from a tensor of shape"):
+        model.model[rows[1]](torch.rand(8, 64, 8, 8))
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_embeddings_of_every_row(name):
+    model = YOLO(name)
+    image = torch.rand(2, 3, 64, 64)
+    for i in range(len(model.model.model) - 1):
+        if i < 4:  # the whole network, and rows that only keep the numbers of those behind them
+            with pytest.raises(ValueError, match="several maps"):
+                model.embed(image, embed=[i], verbose=False)
+        else:
+            assert len(model.embed(image, embed=[i], verbose=False)) == 2
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_an_image_of_other_channels_is_refused(name, merged):
+    model = DetectionModel(name, verbose=False).eval()
+    if merged:
+        model.fuse(verbose=False)
+    for channels in (1, 4):
+        with pytest.raises((ValueError, RuntimeError), match=re.compile("channels")):
+            model(torch.rand(1, channels, 64, 64))
+
+
+def test_an_image_of_one_channel_where_the_model_is_built_for_it():
+    model = DetectionModel("yolov8n-resnet18.yaml", ch=1, verbose=False).eval()
+    model(torch.rand(1, 1, 64, 64))
+    with pytest.raises(ValueError, match="takes images of 1 channels"):
+        model(torch.rand(1, 3, 64, 64))
+
+
+@pytest.mark.parametrize("file", ["r18.pth", "r18.safetensors", "r18.npz"])
+def test_bare_weights_as_pretrained_are_pointed_to_the_way_that_works(file, tmp_path, few_shapes, run_cli):
+    (tmp_path / file).write_bytes(b"weights")
+    options = ["imgsz=64", "epochs=1", "device=cpu", "workers=0", f"project={tmp_path}"]
+    command = ["yolo", "train", "model=yolov8n-resnet18.yaml", f"pretrained={tmp_path / file}", f"data={few_shapes}"]
+    with pytest.raises(AssertionError, match="yolo-backbones new yolov8n resnet18 --weights"):
+        run_cli([*command, *options])
