@@ -149,7 +149,6 @@ def counts(found: dict[str, str]) -> list[int]:
 
 def compare(results: dict[str, dict[str, str]]) -> tuple[list[str], list[str]]:
     """Return docs/upstream.md, and what fails though it passes without."""
-    suites = sorted({match[1] for found in results.values() for name in found if (match := _SUITE.search(name))})
     listed = yaml.safe_load(EXCEPTIONS.read_text(encoding="utf-8")) or {}
     lines = [
         "# Ultralytics' own tests",
@@ -159,22 +158,28 @@ def compare(results: dict[str, dict[str, str]]) -> tuple[list[str], list[str]]:
         "backbone. Tests that fail with the plugin off need weights, data sets or a network that are not there, and",
         "count nowhere.",
         "",
-        f"Suites: {', '.join(suites)}.",
-        "",
-        "| mode | passed | failed | skipped | fails though it passes without |",
-        "|---|---|---|---|---|",
+        "| mode | suites | passed | failed | skipped | fails though it passes without |",
+        "|---|---|---|---|---|---|",
     ]
     worse, notes = [], []
-    for mode, found in results.items():
-        reference = results.get("off" if mode in {"off", "on"} else "on", {})
+    for mode, found in sorted(results.items(), key=lambda item: (item[0] not in {"off", "on"}, item[0])):
+        suites = sorted(set(map(suite_of, found)))
+        whole = results.get("off" if mode in {"off", "on"} else "on", {})
+        reference = {name: said for name, said in whole.items() if suite_of(name) in suites}
         lost = [name for name, said in found.items() if said.startswith("failed") and reference.get(name) == "passed"]
         lost += [name for name, said in reference.items() if said == "passed" and name not in found]
         excused = [name for name in lost if reason_of(name, mode, listed)]
         worse += [f"{mode}: {name}: {found.get(name, 'gone')}" for name in lost if name not in excused]
         notes += [f"- {mode}: `{name}`: {reason_of(name, mode, listed)}" for name in excused]
         with_reason = f", {len(excused)} with a reason" if excused else ""
-        lines.append(f"| {mode} | {' | '.join(map(str, counts(found)))} | {len(lost)}{with_reason} |")
+        figures = " | ".join(map(str, counts(found)))
+        lines.append(f"| {mode} | {', '.join(suites)} | {figures} | {len(lost)}{with_reason} |")
     return [*lines, *(["", *notes] if notes else [])], worse
+
+
+def suite_of(name: str) -> str:
+    match = _SUITE.search(name)
+    return match[1] if match else ""
 
 
 def reason_of(name: str, mode: str, listed: dict[str, dict[str, str]]) -> str:
