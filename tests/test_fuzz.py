@@ -12,6 +12,7 @@ import faulthandler
 import io
 import os
 import re
+import signal
 import sys
 
 import pytest
@@ -31,7 +32,10 @@ pytestmark = pytest.mark.slow  # thousands of cases
 
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5000"))
-LONGEST = 30  # seconds of a case; then the process ends, and tells where it was
+LONGEST = 30  # seconds that a case may compute
+# Seconds by the clock, where it waits, or computes without coming back to Python; then the process ends, and tells
+# where it was. Many more than the others: a machine that others share may stand still for minutes.
+LAST = 600
 # What a mistake in a YAML may end in. MemoryError, KeyError and RecursionError would be our fault.
 EXPECTED = (ValueError, TypeError, FileNotFoundError, ConnectionError)
 
@@ -64,11 +68,22 @@ def told():
 
 @contextlib.contextmanager
 def in_time():
-    faulthandler.dump_traceback_later(LONGEST, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(LAST, exit=True, file=sys.__stderr__)
+    timed = hasattr(signal, "setitimer")  # not on Windows
+    if timed:
+        before = signal.signal(signal.SIGPROF, out_of_time)
+        signal.setitimer(signal.ITIMER_PROF, LONGEST * torch.get_num_threads())
     try:
         yield
     finally:
+        if timed:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, before)
         faulthandler.cancel_dump_traceback_later()
+
+
+def out_of_time(*_):
+    raise AssertionError(f"the case has computed for {LONGEST} seconds")
 
 
 def assert_helps(error: BaseException, *words: str) -> None:
