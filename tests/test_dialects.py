@@ -269,6 +269,7 @@ WRONG = {
     "no weights are published for starnet_s050; write []": edited("yolov8n-one-row-starnet", 0, [True]),
     "no weights are published for another width": edited("yolov8n-one-row-starnet-pretrained", 0, [True, 0.5]),
     "there is no such file": edited("yolov8n-one-row-starnet", 0, [True, "missing.pth"]),
+    "vanillanet_13 at width=8": edited("yolov8n-one-row-vanillanet", 0, [8], "vanillanet_13"),
     "VanillaNet has one block a stage": edited("yolov8n-one-row-vanillanet", 0, [0.5, 0.25]),
     "resnet18 comes in one size": edited("yolov8n-one-row-timm", 0, [0.25]),
     "reads row 0": changed("yolov8n-one-row-timm", lambda c: c["head"][1].__setitem__(0, [-1, 0])),

@@ -18,6 +18,7 @@ from .published import PublishedBackbone
 from .timm import weights as in_timm
 
 _PROBE = 256  # pixels; a multiple of every stride
+_MOST_PARAMETERS = 1 << 29  # of a scaled network: 2 GB, and eight times the largest YOLOv8
 
 
 class OwnBackbone(PublishedBackbone):
@@ -42,7 +43,14 @@ class OwnBackbone(PublishedBackbone):
     def scaled(self, width: float, depth: float) -> OwnBackbone:
         """Implement `Backbone.scaled`."""
         found = replace(self, width=width, depth=depth)
-        found.family.variant(self.name, width, depth)  # raises where it cannot be
+        with torch.device("meta"):
+            network = found.variant.build()
+        count = sum(parameter.numel() for parameter in network.parameters())
+        if count > _MOST_PARAMETERS:
+            raise ValueError(
+                f"{self.name} at width={width}, depth={depth} has {count:.2g} parameters, and a scaled network may "
+                f"have {_MOST_PARAMETERS:.2g}; lower the factors"
+            )
         return found
 
     def tags(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from ..registry import register
 from .contract import Family, Variant
 
 _FORMS = ("dilated", "plain")
+_LARGEST_KERNEL = 31  # one of 255 would take 17 GB at 256 channels
 
 
 def _check(
@@ -241,6 +242,10 @@ class SKAttention(SKConv):
             raise ValueError(f"SKAttention: kernels={shown(kernels)} has to be a list such as [1, 3, 5, 7]")
         for k in kernels:
             checks.odd("SKAttention", k=k)
+            if k > _LARGEST_KERNEL:
+                raise ValueError(
+                    f"SKAttention: k={k} has to be at most {_LARGEST_KERNEL}: each branch has k*k*c*c weights"
+                )
         _check("SKAttention", c1, c2, 1, len(kernels), group, reduction, L, "plain", split=False)
         if c1 != c2:
             raise ValueError(
