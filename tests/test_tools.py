@@ -1,6 +1,8 @@
 """Scripts that people run on a model's rows work on models with a whole network in row 0, or say why they cannot."""
 
+import gc
 import re
+import weakref
 
 import pytest
 import torch
@@ -30,14 +32,39 @@ def test_rows_called_one_behind_the_other(name):
     model = DetectionModel(name, verbose=False).eval()
     rows = [i for i, row in enumerate(model.model) if type(row).__name__ == "FeatureMap"]
     image = torch.rand(8, 3, 64, 64)
-    maps = model.model[0](image)
     x = image
-    for i, row in enumerate(model.model[:10]):
-        x = row(x)
-        if i in rows:
-            assert x is maps[rows.index(i)] or torch.equal(x, maps[rows.index(i)])
+    with torch.no_grad():
+        maps = model.model[0](image)
+        for i, row in enumerate(model.model[:10]):
+            x = row(x)
+            if i in rows:
+                assert x is maps[rows.index(i)] or torch.equal(x, maps[rows.index(i)])
     with pytest.raises(ValueError, match="cannot be told from a tensor of shape"):
         model.model[rows[1]](torch.rand(8, 64, 8, 8))
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("name", COMPOSED)
+def test_no_map_outlives_its_pass(name, grad):
+    """Also none that a graph of autograd's holds, where no backward pass takes the graph apart."""
+    model = DetectionModel(name, verbose=False)
+    maps, handles = [], []
+    for row in model.model:
+        if type(row).__name__ in {"FeatureMap", "Network"}:
+            handles.append(
+                row.register_forward_hook(
+                    lambda module, given, output: maps.extend(
+                        weakref.ref(map) for map in ([output] if isinstance(output, torch.Tensor) else output)
+                    )
+                )
+            )
+    gc.disable()
+    try:
+        with torch.set_grad_enabled(grad):
+            model(torch.rand(2, 3, 64, 64))
+        assert len(maps) >= 6 and not [ref for ref in maps if ref() is not None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", COMPOSED)

@@ -132,8 +132,8 @@ class FeatureMap(nn.Module):
     """One of the maps that a `Network` row returns.
 
     In the model each of these rows gets the list of maps. Scripts also call the rows one behind the other, such as
-    `nn.Sequential(*model.model[:10])`; then a row gets the map that the one before picked, which refers to the maps
-    after it in the list.
+    `nn.Sequential(*model.model[:10])`; then, without gradients, a row gets the map that the one before picked, which
+    refers to the maps after it in the list.
 
     Shape:
         list of maps, or an earlier one of them as this module returned it -> the map, (B, c2, H', W')
@@ -169,12 +169,13 @@ class FeatureMap(nn.Module):
             if self.index not in later:
                 raise ValueError(
                     f"FeatureMap: map {self.index} cannot be told from a tensor of shape {tuple(x.shape)}; call this "
-                    "row on the list of maps that the Network row returns"
+                    "row on the list of maps that the Network row returns, or all rows in a row under torch.no_grad()"
                 )
         else:
             later = dict(enumerate(x))
         picked: torch.Tensor = later[self.index]
-        if not torch.compiler.is_compiling():
-            # Only later maps: with itself among them, a map would not be freed before Python looks for circles.
+        if not torch.compiler.is_compiling() and not picked.requires_grad:
+            # Only later maps: with itself among them, a map would not be freed before Python looks for circles. And
+            # none with a gradient: its graph holds the earlier maps, and that circle Python does not see at all.
             setattr(picked, _LATER, {i: map for i, map in later.items() if i > self.index})
         return picked
