@@ -310,9 +310,9 @@ def test_stocks_neck_and_head_carry_over(tmp_path):
     [
         ((5, [64], {"strides": [8]}), r"name=5 has to be a network's name"),
         ((SMALL, 64, {"strides": [8]}), r"c2=64 has to be a list"),
-        ((SMALL, [64], {"strides": [8], "width": 2}), r"options=.*'width'.* has to hold strides"),
-        ((SMALL, [64], [8, 16]), r"options=\[8, 16\] has to hold strides and perhaps weights, or rows and taps"),
-        ((SMALL, [64], {}), r"has to hold strides and perhaps weights, or rows and taps"),
+        ((SMALL, [64], {"strides": [8], "size": 2}), r"options=.*'size'.* has to hold strides"),
+        ((SMALL, [64], [8, 16]), r"options=\[8, 16\] has to hold strides and perhaps weights, width and depth, or rows and taps"),
+        ((SMALL, [64], {}), r"has to hold strides and perhaps weights, width and depth, or rows and taps"),
         ((SMALL, [64], {"strides": 8}), r"strides=8 has to be a list such as \[8, 16, 32\], or last"),
         ((SMALL, [64], {"strides": "all"}), r"strides='all' has to be a list"),
         ((SMALL, [64], {"strides": [8], "weights": True}), r"weights=True has to be a tag, .* or the path of a file"),
@@ -333,7 +333,8 @@ def test_mistaken_rows_say_so(args, message):
 
 
 def test_a_feature_map_row_has_to_fit_its_network():
-    assert FeatureMap([16, 32], 1, 32)(["a", "b"]) == "b"
+    maps = [torch.rand(1, 16, 4, 4), torch.rand(1, 32, 2, 2)]
+    assert FeatureMap([16, 32], 1, 32)(maps) is maps[1]
     for c1, index, c2 in (([16, 32], 2, 32), ([16, 32], 0, 32), (16, 0, 16), ([16], "two", 16), ([16], 0.0, 16)):
         with pytest.raises(ValueError, match=r"FeatureMap: the YAML row asks for map"):
             FeatureMap(c1, index, c2)
