@@ -53,7 +53,7 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.report:
         with tempfile.TemporaryDirectory(prefix="upstream-") as temp:
-            source = fetch(Path(temp))
+            source = fetch(Path(temp), "ultralytics", release(), "--no-build-isolation")
             for mode in modes:
                 found = run(mode, source, Path(temp) / mode, args.suites.split(","), args.jobs)
                 (args.out / f"{mode}.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -75,10 +75,10 @@ def release() -> str:
     return ultralytics.__version__
 
 
-def fetch(folder: Path) -> Path:
-    """Download and unpack the tests of the installed release; return the folder that holds `tests`."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "ultralytics"]
-    subprocess.run([*pip, "--no-build-isolation", "--dest", folder, f"ultralytics=={release()}"], check=True)
+def fetch(folder: Path, package: str, version: str, *options: str) -> Path:
+    """Download and unpack the tests of a package's release; return the folder that holds `tests`."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", package, *options]
+    subprocess.run([*pip, "--dest", folder, f"{package}=={version}"], check=True)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
         packed.extractall(folder, members=[m for m in packed.getmembers() if "/tests/" in m.name], filter="data")

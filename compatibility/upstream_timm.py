@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
+
+from upstream import fetch
 
 HERE = Path(__file__).resolve().parent
 TESTS = "test_model_forward", "test_model_backward"
@@ -25,12 +26,7 @@ def main() -> int:
     import timm
 
     with tempfile.TemporaryDirectory(prefix="upstream-timm-") as temp:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "timm"]
-        subprocess.run([*pip, "--dest", temp, f"timm=={timm.__version__}"], check=True)
-        (archive,) = Path(temp).glob("*.tar.gz")
-        with tarfile.open(archive) as packed:
-            packed.extractall(temp, members=[m for m in packed.getmembers() if "/tests/" in m.name], filter="data")
-        (tests,) = Path(temp).glob("*/tests")
+        tests = fetch(Path(temp), "timm", timm.__version__) / "tests"
         wanted = " or ".join(f"{test}[" for test in TESTS)
         command = [sys.executable, "-m", "pytest", "-p", "timm_plugin", "-q", "-W", "ignore", "test_models.py"]
         env = {**os.environ, "PYTHONPATH": str(HERE), "YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": temp}

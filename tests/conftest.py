@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -109,6 +109,24 @@ def backbone_maps(model: "nn.Module", image: "torch.Tensor") -> list["torch.Tens
         image = row(image if row.f == -1 else rows[row.f])
         rows.append(image)
     return [rows[4], rows[6], rows[8]]
+
+
+@pytest.fixture
+def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lets a test register blocks of its own and forgets them afterwards."""
+    from ultralytics.nn import tasks  # here, as above
+
+    from yolo_backbones import environment, registry
+    from yolo_backbones.seam import block_rows
+
+    block_rows.load()
+    known, names = dict(registry.blocks()), set(vars(tasks))
+    monkeypatch.setenv(environment.BLOCKS, "")
+    yield
+    registry.blocks().clear()
+    registry.blocks().update(known)
+    for name in set(vars(tasks)) - names:
+        delattr(tasks, name)
 
 
 @pytest.fixture(scope="session")

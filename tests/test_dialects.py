@@ -19,6 +19,8 @@ from ultralytics.utils import IterableSimpleNamespace
 from yolo_backbones import dialects, shapes
 from yolo_backbones.backbones import find
 from yolo_backbones.backbones.published import PublishedBackbone
+from yolo_backbones.cli import main
+from yolo_backbones.dialects import blocks
 from yolo_backbones.families.fasternet import FasterBlock
 from yolo_backbones.families.starnet import StarBlock
 from yolo_backbones.layers.csp import C3Of
@@ -269,6 +271,11 @@ WRONG = {
     "no weights are published for starnet_s050; write []": edited("yolov8n-one-row-starnet", 0, [True]),
     "no weights are published for another width": edited("yolov8n-one-row-starnet-pretrained", 0, [True, 0.5]),
     "there is no such file": edited("yolov8n-one-row-starnet", 0, [True, "missing.pth"]),
+    "yolov8x-theirs.yaml asks for scale x, and the file has n, s": edited("yolov8n-one-row-timm", 0, [])
+    | {"yaml_file": "yolov8x-theirs.yaml", "scale": "x"},
+    "row 7: Concat: from=[-1, 'p4'] has to be": changed(
+        "yolov8n-one-row-timm", lambda c: c["head"][1].__setitem__(0, [-1, "p4"])
+    ),
     "vanillanet_13 at width=8": edited("yolov8n-one-row-vanillanet", 0, [8], "vanillanet_13"),
     "VanillaNet has one block a stage": edited("yolov8n-one-row-vanillanet", 0, [0.5, 0.25]),
     "resnet18 comes in one size": edited("yolov8n-one-row-timm", 0, [0.25]),
@@ -346,3 +353,30 @@ def test_networks_by_other_spellings(typed, meant):
     config["backbone"][0][2] = typed
     read = dialects.read(config)
     assert read.config["backbone"][0][3][0] == meant and typed in read.line
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("yolov8x-theirs.yaml", lambda c: None, "asks for scale x, and the file has n, s"),
+        ("yolov8n-theirs.yaml", lambda c: c.update(scales={"n": [1]}), "where three numbers above 0 belong"),
+        ("yolov8n-theirs.yaml", lambda c: c["backbone"][0].__setitem__(3, [64]), "cannot be understood"),
+        ("yolov8n-theirs.yaml", lambda c: c["backbone"].pop(0), "has no row of a dialect"),
+    ],
+)
+def test_convert_tells_mistakes_in_a_line(name, change, said, tmp_path, capsys):
+    config = yaml.safe_load(of("yolov8n-one-row-timm").read_text())
+    change(config)
+    (tmp_path / name).write_text(yaml.safe_dump(config))
+    with pytest.raises(SystemExit):
+        main(["convert", str(tmp_path / name), "-o", "-"])
+    err = capsys.readouterr().err.strip().splitlines()
+    assert said in err[-1] and err[-1].startswith("yolo-backbones: ")
+
+
+def test_this_packages_vanillanet_is_read_in_one_look(monkeypatch):
+    """Its rows could be a fork's too; each look builds the model on the meta device."""
+    looks = []
+    monkeypatch.setattr(blocks, "come_out", lambda config: looks.append(config) or True)
+    DetectionModel("yolov8n-vanillanet.yaml", verbose=False)
+    assert len(looks) == 1

@@ -17,7 +17,7 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import checks
 
 import yolo_backbones
-from yolo_backbones import configs, environment, register, registry, seam
+from yolo_backbones import configs, register, registry, seam
 
 ROOT = Path(__file__).resolve().parent.parent
 STAR = configs.models()["yolov8-starnet"]
@@ -27,18 +27,6 @@ STAR = configs.models()["yolov8-starnet"]
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def scratch(monkeypatch):
-    """Lets a test register blocks of its own and forgets them afterwards."""
-    known, names = dict(registry.blocks()), set(vars(tasks))
-    monkeypatch.setenv(environment.BLOCKS, "")
-    yield
-    registry.blocks().clear()
-    registry.blocks().update(known)
-    for name in set(vars(tasks)) - names:
-        delattr(tasks, name)
 
 
 def run(code: str, cwd: Path, *flags: str, **env: str) -> str:

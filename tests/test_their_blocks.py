@@ -20,7 +20,6 @@ from ultralytics.nn.tasks import DetectionModel
 from yolo_backbones import environment, register, registry
 from yolo_backbones.backbones.chain import Chain
 from yolo_backbones.contracts import CONTRACTS
-from yolo_backbones.seam import block_rows
 
 QUICK = {"imgsz": 64, "batch": 2, "workers": 0, "plots": False, "device": "cpu", "seed": 0}
 STOCK = yaml.safe_load((Path(tasks.__file__).parents[1] / "cfg/models/v8/yolov8.yaml").read_text())
@@ -76,19 +75,6 @@ class Fused(nn.Module):
 
     def forward(self, xs):
         return sum(project(x) for project, x in zip(self.project, xs))
-
-
-@pytest.fixture
-def scratch(monkeypatch):
-    """Lets a test register blocks of its own and forgets them afterwards."""
-    block_rows.load()
-    known, names = dict(registry.blocks()), set(vars(tasks))
-    monkeypatch.setenv(environment.BLOCKS, "")
-    yield
-    registry.blocks().clear()
-    registry.blocks().update(known)
-    for name in set(vars(tasks)) - names:
-        delattr(tasks, name)
 
 
 @pytest.fixture

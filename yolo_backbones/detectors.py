@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,16 +217,23 @@ def run(config: Mapping[str, Any], scale: str = "") -> tuple[tuple[int | None, .
     with torch.device("meta"), torch.no_grad():
         channels = config.get("channels", 3)
         layers, _ = tasks.parse_model(rows, channels, verbose=False)
-        maps: list[Any] = []
-        x: Any = torch.empty(1, channels, _PROBE, _PROBE)
-        for layer in layers.eval():
-            if layer.f != -1:
-                x = maps[layer.f] if isinstance(layer.f, int) else [x if j == -1 else maps[j] for j in layer.f]
-            x = layer(x)
-            maps.append(x)
+        maps = outputs(layers.eval(), torch.empty(1, channels, _PROBE, _PROBE))
     single = [x if isinstance(x, torch.Tensor) else None for x in maps]
     strides = tuple(None if x is None else round(_PROBE / x.shape[-1]) for x in single)
     return strides, tuple(0 if x is None else x.shape[1] for x in single)
+
+
+def outputs(layers: Iterable[Any], image: torch.Tensor) -> list[Any]:
+    """Run a model's rows one after the other, each on what it reads, as Ultralytics does; return what each gives."""
+    found: list[Any] = []
+    for layer in layers:
+        found.append(layer(inputs(layer, found) if found else image))
+    return found
+
+
+def inputs(layer: Any, found: Sequence[Any]) -> Any:
+    """Return what a row reads of what the rows before it gave."""
+    return found[layer.f] if isinstance(layer.f, int) else [found[j] for j in layer.f]
 
 
 def _taps(config: Mapping[str, Any], strides: Sequence[int | None]) -> dict[int, int]:

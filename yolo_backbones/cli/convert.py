@@ -29,11 +29,14 @@ def convert(
     with told_in_one_line(), contextlib.redirect_stdout(sys.stderr):
         from .. import dialects, model_files, write_yaml
         from ..composition import levels  # slow
+        from ..seam.row_checks import check_numbers
 
         if not file.is_file():
             raise FileNotFoundError(f"there is no file {file}")
         config = model_files.read(file)
-        reading = _read_at_its_scales(config, names.scale(file.stem))
+        letter = names.scale(file.stem)
+        check_numbers(config | {"scale": letter, "yaml_file": file.name})
+        reading = _read_at_its_scales(config, letter)
         if reading is None:
             raise ValueError(
                 f"{file} has no row of a dialect that is read here: its rows are Ultralytics', this package's or "

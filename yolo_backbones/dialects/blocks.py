@@ -12,7 +12,7 @@ from ultralytics.nn import tasks
 from .. import detectors, registry
 from ..families import ForeignRow, families
 from ..messages import shown
-from .spelling import shown_row
+from .spelling import reads, shown_row
 from .strides import come_out
 
 _MOST_REPEATS = 100
@@ -94,8 +94,8 @@ def _read_row(i: int, name: str, args: Any, reader: Reader) -> ForeignRow:
 
 def _check_kept(i: int, row: list[Any], listed: list[Any]) -> None:
     """Check that a stage has as many channels as the row that it reads, as far as that row says it."""
-    j = row[0] + i if type(row[0]) is int and row[0] < 0 else row[0]
-    before = listed[j] if type(j) is int and 0 <= j < i else None
+    numbers = [] if isinstance(row[0], list) else reads(i, row)
+    before = next((listed[j] for j in numbers if 0 <= j < i), None)
     given = before[3][0] if isinstance(before, list) and len(before) == 4 and before[3] else None
     if type(given) is int and given != row[3][0]:
         raise ValueError(
@@ -128,14 +128,15 @@ def _are_theirs(config: Mapping[str, Any], theirs: Mapping[str, Any], doubtful: 
     Raises:
         ValueError: both or neither come out.
     """
-    fits, fit_theirs = come_out(config), come_out(theirs)
+    fits = come_out(config)
+    if fits and all(len(row[3]) < 3 for row in _rows(config) if row[2] in doubtful):
+        return False  # as this package documents its rows, [c2, s]
+    fit_theirs = come_out(theirs)
     i, row = next((i, row) for i, row in enumerate(_rows(config)) if row != _rows(theirs)[i])
     if fits is None and fit_theirs is None:
         return False  # there is another mistake in it, which the checks of rows tell
     if bool(fits) != bool(fit_theirs):
         return bool(fit_theirs)
-    if fits and all(len(row[3]) < 3 for row in _rows(config) if row[2] in doubtful):
-        return False  # as this package documents its rows, [c2, s]
     reader = inspect.signature(doubtful[row[2]]).parameters
     own = registry.blocks()[row[2]].arguments
     ways = [", ".join(f"{key}={value}" for key, value in zip(keys, row[3])) for keys in (own, reader)]

@@ -15,7 +15,7 @@ from .. import catalogue, names
 from ..backbones import find, is_backbone, rows
 from ..backbones.published import PublishedBackbone, is_path
 from ..messages import shown
-from .spelling import is_row, shown_row
+from .spelling import is_row, plain, reads, shown_row
 
 TIMM_BACKBONE, FEATURE_SELECT = "TimmBackbone", "FeatureSelect"
 STRIDES = (4, 8, 16, 32)
@@ -81,12 +81,7 @@ def _rewrite_one_as_five(config: dict[str, Any], backbone: PublishedBackbone, ta
 
 def _rows_read(listed: Sequence[Any]) -> set[int]:
     """Return the numbers of the rows that others read."""
-    return {j if j >= 0 else i + j for i, row in enumerate(listed) if is_row(row) for j in _sources(row)}
-
-
-def _sources(row: Sequence[Any]) -> list[int]:
-    found = row[0] if isinstance(row[0], list) else [row[0]]
-    return [j for j in found if type(j) is int]
+    return {j for i, row in enumerate(listed) if is_row(row) for j in reads(i, row)}
 
 
 def _asked_for(
@@ -111,7 +106,7 @@ def _read_arguments(where: str, args: Sequence[Any]) -> tuple[bool | str | None,
     """Return pretrained, depth and width of `[pretrained]`, `[pretrained, file]`, `[width]` or `[depth, width]`."""
     pretrained: bool | str | None = None
     factors: list[float] = []
-    for value in map(_plain, args):
+    for value in map(plain, args):
         if isinstance(value, bool):
             pretrained = value
         elif value in (None, ""):
@@ -130,11 +125,6 @@ def _read_arguments(where: str, args: Sequence[Any]) -> tuple[bool | str | None,
         )
     depth, width = [1.0, 1.0, *factors][-2:] if len(factors) < 2 else factors
     return pretrained, depth, width
-
-
-def _plain(value: Any) -> Any:
-    """Return the value of a word that `parse_model` would evaluate."""
-    return {"True": True, "False": False, "None": None}.get(value, value) if isinstance(value, str) else value
 
 
 def _weights(backbone: PublishedBackbone, tag: str, pretrained: bool | str) -> str | None:
@@ -204,9 +194,14 @@ def _selects(config: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
     """Yield number and index of each `FeatureSelect` row."""
     for i, row in enumerate([*config["backbone"], *config["head"]]):
         if is_row(row) and row[2] == FEATURE_SELECT:
-            source = row[0] + i if type(row[0]) is int and row[0] < 0 else row[0]
             args = row[3]
-            if source != 0 or len(args) != 1 or type(args[0]) is not int or args[0] < 0:
+            if (
+                isinstance(row[0], list)
+                or reads(i, row) != [0]
+                or len(args) != 1
+                or type(args[0]) is not int
+                or args[0] < 0
+            ):
                 raise ValueError(
                     f"row {i}: {shown_row(row[2], args)} from {shown(row[0])} has to take one map of row 0: "
                     f"[0, 1, {FEATURE_SELECT}, [0]]"

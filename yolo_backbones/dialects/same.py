@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import detectors, names
 from ..backbones import rows
-from .spelling import is_row
+from .spelling import is_row, plain, reads
 
 
 def same_as(config: Mapping[str, Any]) -> str:
@@ -49,12 +49,7 @@ def _behind(config: Mapping[str, Any], taps: Mapping[int, int]) -> list[Any]:
     listed = [*config["backbone"], *config["head"]]
     first = max(taps) + 1
     found = []
-    for i, (source, n, block, args) in enumerate(listed[first:], first):
-        read = [j if j >= 0 else i + j for j in (source if isinstance(source, list) else [source])]
-        places = [("stride", taps[j]) if j in taps else ("row", j - first) for j in read]
-        found.append((places, n, block, [_plain(value) for value in args]))
+    for i, row in enumerate(listed[first:], first):
+        places = [("stride", taps[j]) if j in taps else ("row", j - first) for j in reads(i, row)]
+        found.append((places, *row[1:3], [plain(value) for value in row[3]]))
     return found
-
-
-def _plain(value: Any) -> Any:
-    return None if value == "None" else value

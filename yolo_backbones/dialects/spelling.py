@@ -1,4 +1,4 @@
-"""Rows and lists as they are put into messages."""
+"""Rows in form: which others one reads, and how it is put into messages."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ _LONGEST = 120  # characters of a row's arguments
 def is_row(row: Any) -> bool:
     """Tell whether something is a row in form: [from, repeats, block, [arguments]]."""
     return isinstance(row, list) and len(row) == 4 and isinstance(row[2], str) and isinstance(row[3], list)
+
+
+def reads(i: int, row: Sequence[Any]) -> list[int]:
+    """Return the numbers of the rows that row `i` reads; what is no number is left out, which the checks tell."""
+    given = row[0] if isinstance(row[0], list) else [row[0]]
+    return [j if j >= 0 else i + j for j in given if type(j) is int]
+
+
+def plain(value: Any) -> Any:
+    """Return what `parse_model` makes of a word in a row's arguments."""
+    return {"True": True, "False": False, "None": None}.get(value, value) if isinstance(value, str) else value
 
 
 def shown_row(block: str, args: Any) -> str:

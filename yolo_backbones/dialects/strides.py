@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from ultralytics.nn import tasks
 
+from .. import detectors
 from ..layers.meta import import_before
 
 _PROBE = 256  # pixels
@@ -46,13 +47,6 @@ def _build(config: Mapping[str, Any]) -> Any:
 def _sizes(layers: Any) -> list[int]:
     """Return the heights of the maps that the last row reads."""
     with torch.device("meta"), torch.no_grad():
-        x: Any = torch.empty(1, 3, _PROBE, _PROBE)
-        maps: list[Any] = []
-        for layer in layers.eval():
-            if layer.f != -1:
-                x = maps[layer.f] if isinstance(layer.f, int) else [x if j == -1 else maps[j] for j in layer.f]
-            if layer is layers[-1]:
-                break
-            x = layer(x)
-            maps.append(x)
+        *rows, head = layers.eval()
+        x = detectors.inputs(head, detectors.outputs(rows, torch.empty(1, 3, _PROBE, _PROBE)))
     return [map.shape[-2] for map in (x if isinstance(x, list) else [x])]

@@ -9,7 +9,6 @@ The file is long, since one paper is one file.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 
@@ -18,7 +17,7 @@ from torch import nn
 
 from ..layers import checks
 from ..layers.conv import ConvBN, EntryConvBN
-from ..layers.csp import C2fOf, C3Of
+from ..layers.csp import C2fOf, C3k2Of
 from ..layers.in_place import activate, add
 from ..layers.memory_format import channels_last
 from ..layers.stochastic_depth import drop_path as _drop_path
@@ -210,8 +209,8 @@ class FasterStage(nn.Module):
         return self.blocks(self.proj(channels_last(x)))
 
 
-def _faster(name: str, c: int) -> FasterBlock:
-    checks.divisible(name, "n_div", 4, **{"a block's channels": c})
+def _block(layer: nn.Module, c: int) -> FasterBlock:
+    checks.divisible(type(layer).__name__, "n_div", 4, **{"a block's channels": c})
     return FasterBlock(c)
 
 
@@ -237,13 +236,11 @@ class C2f_Faster(C2fOf):
         ValueError: an argument breaks its rule; the message names it.
     """
 
-    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5) -> None:
-        checks.flag("C2f_Faster", shortcut=shortcut)
-        super().__init__("C2f_Faster", c1, c2, n, e, functools.partial(_faster, "C2f_Faster"))
+    block = _block
 
 
 @register(like="C2f")
-class C3k2_Faster(C2fOf):
+class C3k2_Faster(C3k2Of):
     """YOLO11's C3k2 with FasterNet blocks in place of its bottlenecks, as many forks have it.
 
     Shape:
@@ -263,12 +260,7 @@ class C3k2_Faster(C2fOf):
         ValueError: an argument breaks its rule; the message names it.
     """
 
-    like_c3k2 = True
-
-    def __init__(self, c1: int, c2: int, n: int = 1, c3k: bool = False, e: float = 0.5) -> None:
-        checks.flag("C3k2_Faster", c3k=c3k)
-        block = functools.partial(_faster, "C3k2_Faster")
-        super().__init__("C3k2_Faster", c1, c2, n, e, (lambda c: C3Of(c, block)) if c3k else block)
+    block = _block
 
 
 class FasterNet(nn.Module):

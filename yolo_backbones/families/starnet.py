@@ -17,7 +17,7 @@ from torch import nn
 
 from ..layers import checks
 from ..layers.conv import ConvBN, EntryConvBN
-from ..layers.csp import C2fOf, C3Of
+from ..layers.csp import C2fOf, C3k2Of
 from ..layers.fold import set_weights
 from ..layers.in_place import activate, add, multiply
 from ..layers.memory_format import channels_last
@@ -207,7 +207,7 @@ class StarStage(nn.Module):
         return self.blocks(self.proj(channels_last(x)))
 
 
-def _star(c: int) -> StarBlock:
+def _block(layer: nn.Module, c: int) -> StarBlock:
     return StarBlock(c, mlp_ratio=3, bias=True)  # as the authors' block by default, and so in forks
 
 
@@ -233,13 +233,11 @@ class C2f_Star(C2fOf):
         ValueError: an argument breaks its rule; the message names it.
     """
 
-    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5) -> None:
-        checks.flag("C2f_Star", shortcut=shortcut)
-        super().__init__("C2f_Star", c1, c2, n, e, _star)
+    block = _block
 
 
 @register(like="C2f")
-class C3k2_Star(C2fOf):
+class C3k2_Star(C3k2Of):
     """YOLO11's C3k2 with star blocks in place of its bottlenecks, as many forks have it.
 
     Shape:
@@ -259,11 +257,7 @@ class C3k2_Star(C2fOf):
         ValueError: an argument breaks its rule; the message names it.
     """
 
-    like_c3k2 = True
-
-    def __init__(self, c1: int, c2: int, n: int = 1, c3k: bool = False, e: float = 0.5) -> None:
-        checks.flag("C3k2_Star", c3k=c3k)
-        super().__init__("C3k2_Star", c1, c2, n, e, (lambda c: C3Of(c, _star)) if c3k else _star)
+    block = _block
 
 
 class StarNet(nn.Module):

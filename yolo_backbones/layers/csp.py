@@ -15,28 +15,15 @@ from .memory_format import channels_last
 BlockOf = Callable[[int], nn.Module]
 
 
-class C2fOf(nn.Module):
-    """C2f of any blocks: half of the channels run through `n` blocks, and the output of each reaches the end.
+class _CrossStage(nn.Module):
+    """Half of the channels run through `n` blocks, and the output of each reaches the end.
 
     Wang et al., "CSPNet", CVPR 2020, https://arxiv.org/abs/1911.11929, in the form of Ultralytics' YOLOv8.
-
-    Shape:
-        (B, c1, H, W) -> (B, c2, H, W)
-
-    Args:
-        name: of the block in a YAML row, for messages.
-        c1: input channels.
-        c2: output channels.
-        n: number of blocks.
-        e: channels of a block, as a multiple of `c2`.
-        block: builds one.
-
-    Raises:
-        ValueError: an argument breaks its rule; the message names it.
     """
 
-    def __init__(self, name: str, c1: int, c2: int, n: int, e: float, block: BlockOf) -> None:
+    def __init__(self, c1: int, c2: int, n: int, e: float, block: BlockOf) -> None:
         super().__init__()
+        name = type(self).__name__
         checks.whole(name, c1=c1, c2=c2, n=n)
         checks.share(name, c2, "c2", e=e)
         self.c = int(c2 * e)
@@ -50,6 +37,60 @@ class C2fOf(nn.Module):
         for block in self.m:
             maps.append(block(maps[-1]))
         return self.cv2(torch.cat(maps, 1))
+
+    def block(self, c: int) -> nn.Module:
+        """Build a block with that many channels."""
+        raise NotImplementedError
+
+
+class C2fOf(_CrossStage):
+    """C2f of any blocks, which a class derived from it builds.
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H, W)
+
+    Args:
+        c1: input channels.
+        c2: output channels.
+        n: number of blocks.
+        shortcut: without effect, as `g`: such blocks have their own. They keep C2f's order of arguments.
+        g: see `shortcut`.
+        e: channels of a block, as a multiple of `c2`.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5) -> None:
+        checks.flag(type(self).__name__, shortcut=shortcut)
+        super().__init__(c1, c2, n, e, self.block)
+
+
+class C3k2Of(_CrossStage):
+    """C3k2 of any blocks, which a class derived from it builds.
+
+    Shape:
+        (B, c1, H, W) -> (B, c2, H, W)
+
+    Args:
+        c1: input channels.
+        c2: output channels.
+        n: number of blocks.
+        c3k: each block is a C3k with two of them.
+        e: channels of a block, as a multiple of `c2`.
+
+    Attributes:
+        like_c3k2: true for the seam, which reads its rows as `parse_model` does those of C3k2.
+
+    Raises:
+        ValueError: an argument breaks its rule; the message names it.
+    """
+
+    like_c3k2 = True
+
+    def __init__(self, c1: int, c2: int, n: int = 1, c3k: bool = False, e: float = 0.5) -> None:
+        checks.flag(type(self).__name__, c3k=c3k)
+        super().__init__(c1, c2, n, e, (lambda c: C3Of(c, self.block)) if c3k else self.block)
 
 
 class C3Of(nn.Module):

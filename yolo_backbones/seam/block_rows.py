@@ -36,7 +36,7 @@ def install() -> None:
         load()
     vars(tasks).setdefault("__getattr__", _serve_block)
     image_channels.install()
-    model_names.checks_rows_by(check)
+    model_names.checks_rows_by(_check)
     model_names.translates_by(translated)
     row_errors.checks_rows_by(check)
 
@@ -123,7 +123,7 @@ def _wrap_parse_model(parse_model: Function) -> Function:
         _refuse_clash(d, names)
         if not row_errors.has_ours(d):
             return parse_model(d, *args, **kwargs)
-        check(d)
+        _check(d)
         parse_or_tell = functools.partial(row_errors.parsed, functools.partial(row_channels.parse, parse_model))
         row_checks.try_without_memory(parse_or_tell, d, args, kwargs)
         if c3k2_rows.present(d):
@@ -165,6 +165,9 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def check(config: Mapping[str, Any]) -> None:
     """Find the mistakes in a config's rows, once they are this package's; see `row_checks.check`."""
-    config = translated(config) or config
+    _check(translated(config) or config)
+
+
+def _check(config: Mapping[str, Any]) -> None:
     _refuse_clash(config, row_checks.block_names(config))
     row_checks.check(config, load, _taken_names)

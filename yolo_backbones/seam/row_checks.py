@@ -43,7 +43,7 @@ def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[st
         TypeError: a block of ours has the wrong number of arguments.
         ValueError: any other mistake.
     """
-    backbone, scales = config.get("backbone", []), config.get("scales")
+    backbone = config.get("backbone", [])
     if not isinstance(backbone, list):
         raise ValueError(_wrong_backbone_message(backbone))
     if not {"backbone", "head"} <= config.keys():
@@ -58,11 +58,8 @@ def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[st
     ours = {name for name in block_names(config) if name in known and name not in taken}
     if ours:
         check_numbers(config)
-    if config.get("scale") and isinstance(scales, Mapping) and scales and config["scale"] not in scales:
-        raise ValueError(
-            f"{config['yaml_file']} asks for scale {config['scale']}, and the file has {', '.join(map(str, scales))}; "
-            "name it with one of these, or with none"
-        )
+    else:
+        _check_scale(config)
     if any(known[name].shipped for name in ours):
         _check_options(config)
     for i, row in enumerate(_rows(config)):
@@ -171,6 +168,17 @@ def check_numbers(config: Mapping[str, Any]) -> None:
                 f"the model's YAML has the scale {shown(letter)}: {shown(scale)}, where three numbers above 0 belong: "
                 "depth, width, most channels"
             )
+    _check_scale(config)
+
+
+def _check_scale(config: Mapping[str, Any]) -> None:
+    """Check that the letter in a file's name is one of its scales'."""
+    scale, scales = config.get("scale"), config.get("scales")
+    if scale and isinstance(scales, Mapping) and scales and scale not in scales:
+        raise ValueError(
+            f"{config.get('yaml_file', 'the config')} asks for scale {scale}, and the file has "
+            f"{', '.join(map(str, scales))}; name it with one of these, or with none"
+        )
 
 
 def _is_scale(value: Any) -> bool:
