@@ -15,7 +15,7 @@ BENCHMARKS := benchmarks/models.py benchmarks/reference.py benchmarks/training.p
     benchmarks/report.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fast test fuzz crashes exports compat upstream check format bench clean
+.PHONY: help install demo fast test fuzz crashes exports gpu compat upstream check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ $(EXPORTS)/.ready: pyproject.toml
 	$(EXPORTS)/$(SCRIPTS)/python -m pip install --upgrade pip
 	$(EXPORTS)/$(SCRIPTS)/python -m pip install --editable ".[dev,export-all]"
 	touch $@
+
+gpu: $(READY) ## run the tests that need a GPU
+	$(BIN)/python -m pytest tests/test_gpu.py $(ARGS)
 
 compat: $(READY) ## try old and new releases of Ultralytics, Python, torch and timm; ARGS="--only 8.2.0" chooses
 	$(BIN)/python compatibility/releases.py $(ARGS)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import bench, convert, doctor, info, listing, new
+from . import align, bench, convert, doctor, info, listing, new
 from .output import PROGRAM, fail
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("list")(listing.list_backbones)
 app.command()(info.info)
 app.command()(new.new)
 app.command()(convert.convert)
+app.command()(align.align)
 app.command()(bench.bench)
 app.command()(doctor.doctor)
 

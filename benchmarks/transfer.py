@@ -1,0 +1,220 @@
+r"""What each start is worth on few labelled pictures: from scratch, the teacher's neck and head, aligned, stock.
+
+    python benchmarks/transfer.py                          # the simulation; an hour and a half on 2 cores
+    python benchmarks/transfer.py --device 0 --jobs 12     # on a GPU, so many trainings at once
+    python benchmarks/transfer.py --source path/to/bccd/data.yaml --target path/to/bccd/data.yaml \
+        --teacher-epochs 40 --align-epochs 15 --epochs 25 --equal --imgsz 224 --out runs/transfer-bccd
+
+The simulation stands for a user's few hundred pictures and a teacher trained on COCO. The source is drawn: 2,048
+pictures of shapes, in colour. The target is 64 labelled pictures, grey and noisy, with other classes, and 256 more to
+validate on. Stock YOLOv8n is trained on the source. Each family's backbone is aligned to it on the source's pictures,
+without labels, and then everything is trained on the target. `--equal` trains the starts that were not aligned for the
+alignment's epochs more.
+
+Each training is one `yolo train` in a process of its own. One that is finished in `--out` is not repeated. Prints
+mAP50-95 of the best epoch, mean and standard deviation over seeds, and the ratio to stock fine-tuned; writes them to
+`results/transfer.csv`, or to the folder of `--out` where an option made it another table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+from measure import RESULTS, device_of, hardware, write_csv
+
+from yolo_backbones import shapes
+from yolo_backbones.families import families
+
+MAP = "metrics/mAP50-95(B)"
+STOCK = "yolov8n.yaml"
+SCRATCH, NECK, ALIGNED = "from scratch", "neck and head", "aligned"
+
+# The target's classes and what is drawn of each. The teacher knows none of these names.
+KINDS = {"round": ("circle", "ring"), "cornered": ("rectangle", "triangle"), "spiked": ("star",)}
+NOISE = 20  # standard deviation of the target's noise, of 255
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training on the target."""
+
+    model: str
+    start: str
+    seed: int
+    options: dict[str, object]
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{Path(self.model).stem}-{self.start.replace(' ', '-')}-seed{self.seed}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", nargs="+", default=list(families()))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--source", help="data set's YAML; drawn by default")
+    parser.add_argument("--target", help="data set's YAML; drawn by default")
+    parser.add_argument("--teacher-epochs", type=int, default=40)
+    parser.add_argument("--align-epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=60, help="on the target")
+    parser.add_argument("--equal", action="store_true", help="train the others for the alignment's epochs more")
+    parser.add_argument("--imgsz", type=int, default=160)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--device", default="cpu", help="cpu, or the number of a GPU")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at once")
+    parser.add_argument("--out", type=Path, default=Path("runs/transfer"))
+    args = parser.parse_args()
+    args.out = args.out.resolve()
+    args.out.mkdir(parents=True, exist_ok=True)
+    source = args.source or draw_source(args.out / "source", args.imgsz)
+    target = args.target or draw_target(args.out / "target", args.imgsz)
+
+    teacher = train(
+        "teacher", {"model": STOCK, "data": source, "epochs": args.teacher_epochs, "workers": loaders(args, 1)}, args
+    )
+    print(f"teacher: {best(args.out / 'teacher'):.3f} on its own data", flush=True)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        aligned = dict(zip(args.families, pool.map(lambda family: align(family, teacher, source, args), args.families)))
+        runs = plan(teacher, aligned, args)
+        for run in pool.map(lambda run: (train(run.name, {**run.options, "data": target}, args), run)[1], runs):
+            print(f"{run.name}: {best(args.out / run.name):.3f}", flush=True)
+    free = {"device", "jobs", "out"}
+    whole = all(value == parser.get_default(name) for name, value in vars(args).items() if name not in free)
+    report(runs, args.out, RESULTS if whole else args.out, hardware(device_of(args.device)))
+
+
+def plan(teacher: Path, aligned: dict[str, Path], args: argparse.Namespace) -> list[Run]:
+    """List every training on the target."""
+    longer = args.epochs + args.align_epochs if args.equal else args.epochs
+    runs = []
+    for seed in range(args.seeds):
+        runs.append(Run(STOCK, SCRATCH, seed, {"model": STOCK, "pretrained": False, "epochs": longer}))
+        runs.append(Run(STOCK, "fine-tuned", seed, {"model": teacher, "epochs": longer}))
+        for family, checkpoint in aligned.items():
+            model = f"yolov8n-{family}.yaml"
+            runs.append(Run(model, SCRATCH, seed, {"model": model, "pretrained": False, "epochs": longer}))
+            runs.append(Run(model, NECK, seed, {"model": model, "pretrained": teacher, "epochs": longer}))
+            runs.append(Run(model, ALIGNED, seed, {"model": checkpoint, "epochs": args.epochs}))
+    return [Run(run.model, run.start, run.seed, {**run.options, "seed": run.seed}) for run in runs]
+
+
+def train(name: str, options: dict[str, object], args: argparse.Namespace) -> Path:
+    """Train a model unless it is there; return its best checkpoint."""
+    file = args.out / name / "weights" / "best.pt"
+    if not (args.out / name / "finished").exists():
+        common = {"imgsz": args.imgsz, "batch": args.batch, "device": args.device, "plots": False}
+        common["workers"] = loaders(args, args.jobs)
+        given = {**common, "project": args.out, "name": name, "exist_ok": True, **options}
+        call("yolo", "detect", "train", *(f"{key}={value}" for key, value in given.items()), log=name, args=args)
+        (args.out / name / "finished").touch()
+    return file
+
+
+def loaders(args: argparse.Namespace, jobs: int) -> int:
+    """Return how many processes load pictures for each of so many trainings; on the CPU the training itself does."""
+    return 0 if args.device == "cpu" else min(8, (os.cpu_count() or 1) // jobs)
+
+
+def align(family: str, teacher: Path, source: str, args: argparse.Namespace) -> Path:
+    """Align a family's backbone to the teacher's on the source, unless that is done; return the checkpoint."""
+    file = args.out / f"yolov8n-{family}-aligned.pt"
+    if not file.exists():
+        workers = loaders(args, len(args.families))
+        call(
+            "yolo-backbones", "align", f"yolov8n-{family}.yaml", f"imgsz={args.imgsz}", f"batch={args.batch}",
+            f"device={args.device}", f"workers={workers}", "--teacher", str(teacher), "--images", source, "--data",
+            source, "--epochs", str(args.align_epochs), "--run", str(args.out / f"align-{family}"), "-o", str(file),
+            log=f"align-{family}", args=args,
+        )  # fmt: skip
+    return file
+
+
+def call(*command: str, log: str, args: argparse.Namespace) -> None:
+    """Run a command of this Python's environment; end with its last words if it fails."""
+    program = shutil.which(command[0], path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if program is None:
+        sys.exit(f"transfer: no {command[0]} command beside this Python")
+    threads = str(max((os.cpu_count() or 1) // args.jobs, 1))
+    file = args.out / f"{log}.log"
+    with open(file, "w") as out:
+        code = subprocess.run(
+            [program, *command[1:]],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+        ).returncode
+    if code:
+        sys.exit(f"transfer: {log} ended with {code}; {file}:\n{file.read_text()[-1000:]}")
+
+
+def best(folder: Path) -> float:
+    """Return mAP50-95 of a training's best epoch."""
+    with open(folder / "results.csv", newline="") as file:
+        return max(float(row[MAP]) for row in csv.DictReader(file, skipinitialspace=True))
+
+
+def report(runs: Sequence[Run], folder: Path, out: Path, machine: str) -> None:
+    """Print and write a row for each model and start."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for run in runs:
+        found.setdefault((run.model, run.start), []).append(best(folder / run.name))
+    stock = statistics.mean(found[STOCK, "fine-tuned"])
+    rows = []
+    print(f"\n{'model':22} {'start':14} {'mAP50-95':>8} {'sd':>6} {'of stock fine-tuned':>20}")
+    for (model, start), values in sorted(found.items(), key=lambda item: item[0][0]):
+        share = statistics.mean(values) / stock if stock else float("nan")
+        mean, deviation = statistics.mean(values), statistics.stdev(values) if values[1:] else float("nan")
+        rows.append({
+            "model": Path(model).stem, "start": start, "seeds": len(values), "mAP50-95": round(mean, 4),
+            "sd": round(deviation, 4), "ratio": round(share, 3),
+        })  # fmt: skip
+        print(f"{Path(model).stem:22} {start:14} {mean:8.3f} {deviation:6.3f} {share:20.2f}")
+    write_csv(out / "transfer.csv", rows, machine)
+
+
+def draw_source(folder: Path, imgsz: int) -> str:
+    """Draw what the teacher learns."""
+    shapes.draw(folder, train=2048, val=256, imgsz=imgsz, seed=0)
+    return write_yaml(folder, list(shapes.CLASSES))
+
+
+def draw_target(folder: Path, imgsz: int) -> str:
+    """Draw other pictures, grey and noisy, with other classes."""
+    kinds = [next(i for i, names in enumerate(KINDS.values()) if name in names) for name in shapes.CLASSES]
+    if not (folder / "data.yaml").exists():
+        shapes.draw(folder, train=64, val=256, imgsz=imgsz, seed=1)
+        noise = np.random.default_rng(0)
+        for file in sorted(folder.glob("images/*/*")):
+            grey = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+            noisy = (grey + noise.normal(0, NOISE, grey.shape)).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(file), cv2.cvtColor(noisy, cv2.COLOR_GRAY2BGR))
+        for file in sorted(folder.glob("labels/*/*.txt")):
+            rows = [line.split(maxsplit=1) for line in file.read_text().splitlines()]
+            file.write_text("".join(f"{kinds[int(cls)]} {box}\n" for cls, box in rows))
+    return write_yaml(folder, list(KINDS))
+
+
+def write_yaml(folder: Path, names: Sequence[str]) -> str:
+    """Write a data set's YAML; return its path."""
+    file = folder / "data.yaml"
+    content = {"path": str(folder), "train": "images/train", "val": "images/val", "names": dict(enumerate(names))}
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return str(file)
+
+
+if __name__ == "__main__":
+    main()

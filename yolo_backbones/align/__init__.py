@@ -1,0 +1,121 @@
+"""Alignment: a new backbone learns, without labels, to hand a trained detector's neck what it is used to.
+
+A detector with another backbone starts from nothing, though its neck and head are the trained one's. Drawing its maps
+to those of the trained backbone first gives back what the detector knew, before it has seen a label.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ultralytics import YOLO
+from ultralytics.utils import LOGGER
+
+from . import checkpoint, detectors, pictures
+from .plan import Plan, unfinished
+from .trainer import DISTANCES, AlignmentTrainer
+
+# A step each batch, AdamW, one cycle: its rate rises over the first epochs and falls to nothing. benchmarks/align.py
+SCHEDULE: dict[str, Any] = {
+    "epochs": 30, "batch": 16, "optimizer": "AdamW", "lr0": 4e-3, "lrf": 0.01, "cos_lr": True, "weight_decay": 1e-4,
+    "warmup_bias_lr": 0.0,
+}  # fmt: skip
+
+
+@dataclass
+class Alignment:
+    """What came out of an alignment.
+
+    Attributes:
+        checkpoint: the aligned detector.
+        run: folder of the training.
+        before: share of the variance of each of the teacher's maps that the student missed, by the student's row.
+        after: likewise, after the alignment.
+        metrics_before: Ultralytics' metrics on `data`, where that was given.
+        metrics_after: likewise, after the alignment.
+        unreadable: pictures that were left out.
+    """
+
+    checkpoint: Path
+    run: Path
+    before: dict[str, float]
+    after: dict[str, float]
+    metrics_before: dict[str, float] = field(default_factory=dict)
+    metrics_after: dict[str, float] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+
+
+def align(
+    student: str,
+    teacher: str,
+    images: str | Path | Sequence[str | Path],
+    output: str | Path,
+    run: str | Path,
+    data: str = "",
+    adapters: bool = False,
+    fresh: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+) -> Alignment:
+    """Draw a detector's maps to a teacher's, and write it with the teacher's neck and head as a checkpoint.
+
+    Nothing is labelled: the classes and the head are the teacher's. An alignment that was stopped goes on from its last
+    epoch where it is asked for again.
+
+    Args:
+        student: name or file of a config, or a checkpoint: the teacher's detector with another backbone.
+        teacher: checkpoint of a trained detector.
+        images: folders, pictures, globs, lists in text files, or YAMLs of data sets.
+        output: file for the checkpoint.
+        run: folder for the training.
+        data: data set of the teacher's classes with a validation split, to measure mAP before and after; "" for none.
+        adapters: put a 1x1 convolution behind maps of a published network that have other channels than the teacher's.
+            They stay in the model.
+        fresh: drop what the folder holds of an alignment with other arguments.
+        arguments: any of `yolo train`, in place of those of `SCHEDULE`.
+
+    Raises:
+        FileNotFoundError: there are no such pictures.
+        ValueError: student and teacher do not fit, no picture can be read, or the folder holds another alignment.
+    """
+    output, run = Path(output).absolute(), Path(run).absolute()
+    sources = [images] if isinstance(images, (str, Path)) else list(images)
+    given = {**SCHEDULE, **(arguments or {})}
+    given.setdefault("nbs", max(int(given["batch"]), 1))
+    plan = Plan(student, teacher, [str(source) for source in sources], adapters, given)
+    state = plan.enter(run, fresh)
+    if state != "finished":
+        trained = detectors.load_teacher(teacher)
+        start, _ = detectors.student_of(trained, student, adapters)
+        found = pictures.find(sources)
+        for file in found.unreadable:
+            LOGGER.warning(f"{file} cannot be read as a picture, and is left out")
+        run.mkdir(parents=True, exist_ok=True)
+        plan.write(run, found.unreadable)
+        known = str(Path(trained.pt_path).absolute())
+        found.write(run / "pictures.yaml", known, dict(start.names), trained.yaml.get("channels", 3))
+        last = unfinished(run)
+        if last is None:
+            checkpoint.write(start, run / "start.pt")
+        overrides = {
+            **given, "model": str(run / "start.pt"), "data": str(run / "pictures.yaml"), "project": str(run.parent),
+            "name": run.name, "exist_ok": True, **({"resume": str(last)} if last else {}),
+        }  # fmt: skip
+        AlignmentTrainer(overrides=overrides).train()
+        plan.finish(run)
+    checkpoint.finish(run / "weights" / "last.pt", output, detectors.load_teacher(teacher))
+    distances = json.loads((run / DISTANCES).read_text(encoding="utf-8"))
+    result = Alignment(output, run, distances["before"], distances["after"], unreadable=tuple(plan.unreadable(run)))
+    if data:
+        result.metrics_before = _validate(run / "start.pt", data, given)
+        result.metrics_after = _validate(output, data, given)
+    return result
+
+
+def _validate(file: Path, data: str, given: Mapping[str, Any]) -> dict[str, float]:
+    chosen = {name: given[name] for name in ("imgsz", "device", "workers", "half") if name in given}
+    metrics = YOLO(file).val(data=data, plots=False, verbose=False, **chosen)
+    return {key: float(value) for key, value in metrics.results_dict.items()}

@@ -1,0 +1,109 @@
+"""What an alignment was asked for, kept in its folder: to go on with the same, and to refuse another."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..leftovers import unfinished as unfinished_name
+
+FILE = "alignment.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for.
+
+    Attributes:
+        student: name or file of a config, or a checkpoint.
+        teacher: path of a checkpoint.
+        images: sources of pictures.
+        adapters: whether maps may get a 1x1 convolution.
+        arguments: of `yolo train`.
+    """
+
+    student: str
+    teacher: str
+    images: list[str]
+    adapters: bool
+    arguments: Mapping[str, Any]
+
+    def enter(self, folder: Path, fresh: bool) -> str:
+        """Look what a folder holds of this plan: nothing (`new`), a part (`begun`), or all (`finished`).
+
+        Args:
+            folder: the run's.
+            fresh: True drops what another plan left there.
+
+        Raises:
+            ValueError: it holds another plan, or files of something else.
+        """
+        known = _read(folder)
+        if known is None:
+            if folder.exists() and any(folder.iterdir()):
+                raise ValueError(f"{folder} holds other files and no alignment; choose another folder with --run")
+            return "new"
+        other = self._differs(known)
+        if other and not fresh:
+            raise ValueError(f"{folder} holds an alignment with another {other}; choose another --run, or add --fresh")
+        if fresh:
+            shutil.rmtree(folder)
+            return "new"
+        return "finished" if known.get("finished") else "begun"
+
+    def _differs(self, known: Mapping[str, Any]) -> str:
+        """Return the first difference in words."""
+        mine = json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        for name in ("student", "teacher", "images", "adapters"):
+            if known.get(name) != mine[name]:
+                return f"{name}, {known.get(name)}"
+        theirs = known.get("arguments", {})
+        # Where it runs, and how fast, changes nothing in what is learned.
+        for name in sorted((set(theirs) | set(mine["arguments"])) - {"device", "workers", "cache", "verbose"}):
+            if theirs.get(name) != mine["arguments"].get(name):
+                return f"{name}={theirs.get(name)}"
+        return ""
+
+    def write(self, folder: Path, unreadable: Sequence[str]) -> None:
+        """Write it into a run's folder."""
+        _write(folder, {**dataclasses.asdict(self), "unreadable": list(unreadable), "finished": False})
+
+    @staticmethod
+    def finish(folder: Path) -> None:
+        """Note that the training has ended."""
+        _write(folder, {**(_read(folder) or {}), "finished": True})
+
+    @staticmethod
+    def unreadable(folder: Path) -> list[str]:
+        """Return the pictures that were left out."""
+        return list((_read(folder) or {}).get("unreadable", []))
+
+
+def unfinished(folder: Path) -> Path | None:
+    """Return the checkpoint of a training that was stopped; None if there is none."""
+    last = folder / "weights" / "last.pt"
+    return last if last.is_file() else None
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    file = folder / FILE
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read ({error}); choose another --run, or add --fresh") from None
+    return found if isinstance(found, dict) else None
+
+
+def _write(folder: Path, content: Mapping[str, Any]) -> None:
+    file = folder / FILE
+    part = unfinished_name(file)
+    part.write_text(json.dumps(content, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
+    os.replace(part, file)
