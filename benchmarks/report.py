@@ -3,7 +3,9 @@
     python benchmarks/report.py
 
 Reads the shipped configs, and the tables in `results/`, which `models.py`, `reference.py`, `roofline.py`, `training.py`
-and `growth.py` write when they are run without options, and `learn.py`. Each table says which machine it is from.
+and `growth.py` write when they are run without options, `learn.py`, and on a GPU `training.py --device 0 --imgsz 640
+--batch 16` and `yolo-backbones bench ... --device 0 --imgsz 640 --batch 1` and 32. Each table says which machine it is
+from.
 """
 
 from __future__ import annotations
@@ -146,7 +148,29 @@ def growth() -> Iterator[str]:
         yield f"| {stock['imgsz']} | {stock['batch']} | {float(stock['ms']):.1f} | {cells} |"
 
 
-TABLES: Sequence[Callable[[], Iterator[str]]] = (families, models, training, reference, roofline, growth)
+def gpu() -> Iterator[str]:
+    """Latency and training steps on a GPU, of stock YOLOv8n's."""
+    latency = {(row["model"], row["batch"]): row for row in read("models-cuda")}
+    steps = {(row["model"], row["layout"]): row for row in read("training-cuda") if row["compiled"] == "False"}
+    names = list(dict.fromkeys(model for model, _ in latency))
+    stock, batches = names[0], list(dict.fromkeys(batch for _, batch in latency))
+    yield f"{next(iter(steps.values()))['machine']}, 640 px, `torch` in single precision; training in mixed precision."
+    yield ""
+    yield "| | " + " | ".join(f"batch {batch}" for batch in batches) + " | training step | `channels_last` | memory |"
+    yield "|---|" + "---|" * (len(batches) + 3)
+    for name in names:
+        times = [f"{float(latency[name, batch]['ratio']):.2f}" for batch in batches]
+        times += [f"{float(steps[name, layout]['ratio']):.2f}" for layout in ("contiguous", "channels_last")]
+        memory = float(steps[name, "contiguous"]["memory_ratio"])
+        yield f"| `{name}` | " + " | ".join(times) + f" | {memory:.2f} |"
+    milliseconds = [f"{float(latency[stock, batch]['median_ms']):.1f}" for batch in batches]
+    milliseconds += [f"{float(steps[stock, layout]['step_ms']):.1f}" for layout in ("contiguous", "channels_last")]
+    yield (
+        "| stock, milliseconds | " + " | ".join(milliseconds) + f" | {float(steps[stock, 'contiguous']['MB']):.0f} MB |"
+    )
+
+
+TABLES: Sequence[Callable[[], Iterator[str]]] = (families, models, training, reference, roofline, growth, gpu)
 
 
 def start(table: Callable[[], Iterator[str]]) -> str:

@@ -100,11 +100,13 @@ def test_gradients_pass_through_ddp_on_nccl(model, nccl):
         for net in (alone, wrapped):
             net.zero_grad()
             net(dict(batch))[0].sum().backward()
+    # Some gradients are 0 but for rounding, of a bias that a BatchNorm behind it subtracts again for one.
+    noise = 1e-4 * max(p.grad.abs().max().item() for p in alone.parameters() if p.grad is not None)
     for (name, ours), expected in zip(wrapped.module.named_parameters(), alone.parameters(), strict=True):
         assert (ours.grad is None) == (expected.grad is None), name
         if ours.grad is not None:
-            scale = expected.grad.abs().max().item()
-            torch.testing.assert_close(ours.grad, expected.grad, rtol=1e-2, atol=1e-2 * scale + 1e-6, msg=name)
+            within = 1e-2 * expected.grad.abs().max().item() + noise
+            torch.testing.assert_close(ours.grad, expected.grad, rtol=0, atol=within, msg=name)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")

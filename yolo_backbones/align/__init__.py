@@ -1,4 +1,4 @@
-"""Alignment: a new backbone learns, without labels, to hand a trained detector's neck what it is used to.
+"""Alignment of a new backbone with a trained detector's, from pictures without labels.
 
 A detector with another backbone starts from nothing, though its neck and head are the trained one's. Drawing its maps
 to those of the trained backbone first gives back what the detector knew, before it has seen a label.
@@ -21,14 +21,14 @@ from .trainer import DISTANCES, AlignmentTrainer
 
 # A step each batch, AdamW, one cycle: its rate rises over the first epochs and falls to nothing. benchmarks/align.py
 SCHEDULE: dict[str, Any] = {
-    "epochs": 30, "batch": 16, "optimizer": "AdamW", "lr0": 4e-3, "lrf": 0.01, "cos_lr": True, "weight_decay": 1e-4,
+    "epochs": 30, "batch": 16, "optimizer": "AdamW", "lr0": 1e-2, "lrf": 0.01, "cos_lr": True, "weight_decay": 1e-4,
     "warmup_bias_lr": 0.0,
 }  # fmt: skip
 
 
 @dataclass
 class Alignment:
-    """What came out of an alignment.
+    """Result of an alignment.
 
     Attributes:
         checkpoint: the aligned detector.

@@ -1,4 +1,4 @@
-"""How far a student's maps are from its teacher's, in units of what varies in the teacher's own."""
+"""Distance of a student's maps from its teacher's, in units of what varies in the teacher's own."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def squared(
 
 
 class Unexplained:
-    """What of the variance of the teacher's maps the student's miss: 0 if they are the same, 1 for their mean alone."""
+    """Share of the variance of a teacher's maps that a student's miss: 0 if they are the same, 1 for their mean."""
 
     def __init__(self) -> None:
         self._theirs = Moments()

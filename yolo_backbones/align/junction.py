@@ -1,4 +1,4 @@
-"""Where two detectors become the same: the rows that they have in common, and the maps that these read of the others.
+"""The border between two detectors that end alike: the rows in common, and the maps that these read of the others.
 
     student  StarStem ... StarStage 4 -> P3   StarStage 6 -> P4   StarStage 8 -> P5 | SPPF, neck, head
     teacher  Conv     ... C2f       4 -> P3   C2f       6 -> P4   C2f       8 -> P5 | SPPF, neck, head

@@ -1,4 +1,4 @@
-"""What an alignment was asked for, kept in its folder: to go on with the same, and to refuse another."""
+"""The plan of an alignment, kept in its folder: to go on with the same, and to refuse another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = "alignment.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for.
+    """An alignment as it was asked for.
 
     Attributes:
         student: name or file of a config, or a checkpoint.

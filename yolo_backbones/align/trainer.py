@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,8 @@ class AlignmentTrainer(DetectionTrainer):  # type: ignore[misc]
         self.model.task = self.teacher.task
 
     def _setup_train(self, *args: Any) -> None:
-        super()._setup_train(*args)
+        with _quiet_freezing():
+            super()._setup_train(*args)
         self.teacher.to(self.device).eval().requires_grad_(False)
         self.teacher.fuse(verbose=False)
         student = self.model.module if hasattr(self.model, "module") else self.model
@@ -165,6 +168,20 @@ class AlignmentTrainer(DetectionTrainer):  # type: ignore[misc]
 
 def _shown(shares: dict[str, float]) -> str:
     return ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
+
+
+@contextmanager
+def _quiet_freezing() -> Iterator[None]:
+    """Leave out Ultralytics' line for each parameter that is frozen, a hundred of them."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Freezing layer")
+
+    LOGGER.addFilter(wanted)
+    try:
+        yield
+    finally:
+        LOGGER.removeFilter(wanted)
 
 
 class AlignmentLoss:

@@ -200,8 +200,10 @@ class DeepConv(Mergeable):
 
 
 def deep_convs(model: nn.Module) -> list[DeepConv]:
-    """Return the `DeepConv` modules of a model that are not merged yet."""
-    return [module for module in model.modules() if isinstance(module, DeepConv) and not module.merged]
+    """Return the `DeepConv` modules of a model that are not merged yet, without those of a teacher of its."""
+    learning = getattr(model, "module", model)  # in DistributedDataParallel
+    learning = getattr(learning, "student_model", learning)  # in Ultralytics' DistillationModel
+    return [module for module in learning.modules() if isinstance(module, DeepConv) and not module.merged]
 
 
 class DeepTrainingHook:
