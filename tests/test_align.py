@@ -13,13 +13,14 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+import yaml
 from conftest import run
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
 from yolo_backbones import configs, shapes
-from yolo_backbones.align import align, detectors, junction, pictures
+from yolo_backbones.align import align, checkpoint, detectors, junction, pictures
 from yolo_backbones.align.adapters import inserted
 from yolo_backbones.align.distance import Moments, Unexplained, squared
 
@@ -248,7 +249,7 @@ def test_vanillanets_slope_is_1_after_alignment_and_its_checkpoint_merges(teache
     found = align(
         "yolov8n-vanillanet.yaml", str(teacher), images, tmp_path / "out.pt", tmp_path / "run", arguments=FAST
     )
-    with open(tmp_path / "run" / "results.csv", newline="") as file:
+    with open(tmp_path / "run" / "training" / "results.csv", newline="") as file:
         slopes = [float(row["slope"]) for row in csv.DictReader(file, skipinitialspace=True)]
     assert slopes[-1] == 1
     model = YOLO(found.checkpoint).model
@@ -308,6 +309,23 @@ def test_map_is_measured_before_and_after(teacher, few_shapes, tmp_path, run_cli
     assert f"yolo train model={tmp_path / 'out.pt'} data=mine.yaml" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["yolov8n-starnet", "yolov8n-vanillanet"])
+def test_two_processes_learn_what_one_does(model, teacher, few_shapes, tmp_path):
+    start, _ = detectors.student_of(detectors.load_teacher(str(teacher)), f"{model}.yaml", adapters=False)
+    checkpoint.write(start, tmp_path / "start.pt")
+    data = yaml.safe_load(few_shapes.read_text()) | {"teacher": str(teacher)}
+    (tmp_path / "pictures.yaml").write_text(yaml.safe_dump(data))
+    script = Path(__file__).with_name("two_processes.py")
+    run([sys.executable, script, "start.pt", "pictures.yaml", tmp_path, "--align"], tmp_path, {"OMP_NUM_THREADS": "1"})
+    one, first, second = (torch.load(tmp_path / f"of{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    assert first["slopes"] == second["slopes"] == one["slopes"]
+    for found in (first, second):
+        for name, value in one["model"].items():
+            within = 1e-5 * value.abs().max().item()
+            torch.testing.assert_close(found["model"][name], value, rtol=1e-5, atol=within, msg=name)
+
+
 # ---- stopped, repeated, asked for otherwise ----
 
 
@@ -318,7 +336,7 @@ def test_a_killed_alignment_goes_on(teacher, images, tmp_path):
         f"{str(tmp_path / 'out.pt')!r}, {str(tmp_path / 'run')!r}, arguments={ {**FAST, 'epochs': 8}!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    table = tmp_path / "run" / "results.csv"
+    table = tmp_path / "run" / "training" / "results.csv"
     deadline = time.monotonic() + 120
     while not (table.exists() and len(table.read_text().splitlines()) > 3):
         assert process.poll() is None
@@ -331,17 +349,17 @@ def test_a_killed_alignment_goes_on(teacher, images, tmp_path):
         epochs = [int(float(row["epoch"])) for row in csv.DictReader(file, skipinitialspace=True)]
     assert sorted(set(epochs)) == list(range(1, 9))
     assert (tmp_path / "out.pt").exists()
-    assert set(json.loads((tmp_path / "run" / "distances.json").read_text())) == {"before", "after"}
+    assert set(json.loads((tmp_path / "run" / "training" / "distances.json").read_text())) == {"before", "after"}
 
 
 @pytest.mark.slow
 def test_the_same_again_trains_nothing_and_another_is_refused(teacher, images, tmp_path):
     asked = ("yolov8n-starnet.yaml", str(teacher), images, tmp_path / "out.pt", tmp_path / "run")
     align(*asked, arguments={**FAST, "epochs": 1})
-    table = (tmp_path / "run" / "results.csv").stat().st_mtime_ns
+    table = (tmp_path / "run" / "training" / "results.csv").stat().st_mtime_ns
     (tmp_path / "out.pt").unlink()
     align(*asked, arguments={**FAST, "epochs": 1})
-    assert (tmp_path / "run" / "results.csv").stat().st_mtime_ns == table
+    assert (tmp_path / "run" / "training" / "results.csv").stat().st_mtime_ns == table
     assert (tmp_path / "out.pt").exists()
     with pytest.raises(
         ValueError, match=r"holds an alignment with another epochs=1; choose another --run, or add --fresh"
@@ -365,6 +383,7 @@ def test_the_same_again_trains_nothing_and_another_is_refused(teacher, images, t
         (["imgzs=64"], "imgzs=64: .*not a valid YOLO argument"),
         (["lr0=fast"], "lr0=fast: "),
         (["imgsz"], "no argument of `yolo train`; write it as key=value"),
+        (["batch=-1"], "batch=-1 is no number of pictures"),
         (["-o", "out.onnx"], "has to end with .pt"),
     ],
 )

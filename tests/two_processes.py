@@ -1,6 +1,7 @@
 """Trains a model in one process, and in two that Ultralytics starts itself, and writes what each has learned.
 
     python two_processes.py yolov8n-starnet.yaml data.yaml folder
+    python two_processes.py start.pt pictures.yaml folder --align
 
 Ultralytics starts several processes for GPUs alone. Here its trainer is told that the CPU is two of them, which talk
 by gloo; all else is its own: the generated file, the launcher, the loop. The one process takes the two's batches one
@@ -10,6 +11,7 @@ and gradients are summed.
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -17,6 +19,8 @@ from torch import distributed, nn
 from torch.utils.data import Subset
 from ultralytics.data.build import build_dataloader
 from ultralytics.models.yolo.detect import DetectionTrainer
+
+from yolo_backbones.align.trainer import AlignmentTrainer
 
 BATCH, IMAGES = 2, 8
 # What the two have in their batches: each its half of the images, in order.
@@ -30,7 +34,7 @@ class Ordered(Subset):
         return getattr(self.dataset, name)
 
 
-class OnTwo(DetectionTrainer):
+class OnTwo(AlignmentTrainer if "--align" in sys.argv else DetectionTrainer):
     """The trainer, told that there are two devices. It is pickled into the workers' file, being of `__main__`."""
 
     processes = 2
@@ -85,6 +89,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--align", action="store_true", help="the trainer is that of alignment")
     args = parser.parse_args()
     still = dict.fromkeys(("mosaic", "hsv_h", "hsv_s", "hsv_v", "translate", "scale", "fliplr", "erasing"), 0)
     for count, kind in ((1, OnOne), (2, OnTwo)):
@@ -96,7 +101,8 @@ def main():
         }  # fmt: skip
         torch.manual_seed(0)
         trainer = kind(overrides=options)
-        trainer.model = trainer.get_model(args.model)  # both begin with the same weights
+        if not args.align:  # a checkpoint has them
+            trainer.model = trainer.get_model(args.model)  # both begin with the same weights
         trainer.train()
 
 

@@ -16,7 +16,7 @@ from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
 from . import checkpoint, detectors, pictures
-from .plan import Plan, unfinished
+from .plan import TRAINING, Plan, unfinished
 from .trainer import DISTANCES, AlignmentTrainer
 
 # A step each batch, AdamW, one cycle: its rate rises over the first epochs and falls to nothing. benchmarks/align.py
@@ -70,7 +70,7 @@ def align(
         teacher: checkpoint of a trained detector.
         images: folders, pictures, globs, lists in text files, or YAMLs of data sets.
         output: file for the checkpoint.
-        run: folder for the training.
+        run: folder for the training, and for what it begins with.
         data: data set of the teacher's classes with a validation split, to measure mAP before and after; "" for none.
         adapters: put a 1x1 convolution behind maps of a published network that have other channels than the teacher's.
             They stay in the model.
@@ -84,7 +84,9 @@ def align(
     output, run = Path(output).absolute(), Path(run).absolute()
     sources = [images] if isinstance(images, (str, Path)) else list(images)
     given = {**SCHEDULE, **(arguments or {})}
-    given.setdefault("nbs", max(int(given["batch"]), 1))
+    if not isinstance(given["batch"], int) or given["batch"] < 1:
+        raise ValueError(f"batch={given['batch']} is no number of pictures; give one, such as batch=16")
+    given.setdefault("nbs", given["batch"])
     plan = Plan(student, teacher, [str(source) for source in sources], adapters, given)
     state = plan.enter(run, fresh)
     if state != "finished":
@@ -101,13 +103,13 @@ def align(
         if last is None:
             checkpoint.write(start, run / "start.pt")
         overrides = {
-            **given, "model": str(run / "start.pt"), "data": str(run / "pictures.yaml"), "project": str(run.parent),
-            "name": run.name, "exist_ok": True, **({"resume": str(last)} if last else {}),
+            **given, "model": str(run / "start.pt"), "data": str(run / "pictures.yaml"), "project": str(run),
+            "name": TRAINING, "exist_ok": True, **({"resume": str(last)} if last else {}),
         }  # fmt: skip
         AlignmentTrainer(overrides=overrides).train()
         plan.finish(run)
-    checkpoint.finish(run / "weights" / "last.pt", output, detectors.load_teacher(teacher))
-    distances = json.loads((run / DISTANCES).read_text(encoding="utf-8"))
+    checkpoint.finish(run / TRAINING / "weights" / "last.pt", output, detectors.load_teacher(teacher))
+    distances = json.loads((run / TRAINING / DISTANCES).read_text(encoding="utf-8"))
     result = Alignment(output, run, distances["before"], distances["after"], unreadable=tuple(plan.unreadable(run)))
     if data:
         result.metrics_before = _validate(run / "start.pt", data, given)

@@ -14,6 +14,7 @@ from typing import Any
 from ..leftovers import unfinished as unfinished_name
 
 FILE = "alignment.json"
+TRAINING = "training"  # Ultralytics' own folder: with several GPUs it begins by deleting it
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Plan:
 
 def unfinished(folder: Path) -> Path | None:
     """Return the checkpoint of a training that was stopped; None if there is none."""
-    last = folder / "weights" / "last.pt"
+    last = folder / TRAINING / "weights" / "last.pt"
     return last if last.is_file() else None
 
 

@@ -75,7 +75,7 @@ class AlignmentTrainer(DetectionTrainer):  # type: ignore[misc]
         # An attribute of this one object: its moving average, which was copied before and is what is saved, stays an
         # ordinary detector.
         student.loss = AlignmentLoss(
-            student, self.teacher, self._junction, self._deviations(), self.args.batch, self.losses
+            student, self.teacher, self._junction, self._deviations(), self.args.nbs, self.losses
         )
         student.criterion = None  # newer releases look whether it has a schedule
         if RANK in {-1, 0} and not self.resume:
@@ -192,7 +192,7 @@ class AlignmentLoss:
         teacher: another; its gradients are not computed.
         where: the rows of both.
         deviations: of each channel of the teacher's maps, (c,) each.
-        batch: pictures in a step, all processes together.
+        step: pictures in a step of the optimizer, all batches and processes together.
         logged: what makes of the maps' distances what is logged.
     """
 
@@ -202,12 +202,12 @@ class AlignmentLoss:
         teacher: Model,
         where: junction.Junction,
         deviations: list[torch.Tensor],
-        batch: int,
+        step: int,
         logged: Callable[[list[torch.Tensor]], Any],
     ) -> None:
         self._student, self._teacher = student, teacher
         self._where, self._deviations = where, deviations
-        self._batch, self._logged = batch, logged
+        self._step, self._logged = step, logged
 
     def __call__(self, batch: dict[str, Any], preds: Any = None) -> tuple[torch.Tensor, Any]:
         """Return the sum of the maps' distances, and what is logged of them."""
@@ -216,7 +216,6 @@ class AlignmentLoss:
             theirs = junction.maps(self._teacher, image, self._where.teacher_maps)
         ours = junction.maps(self._student, image, self._where.student_maps)
         distances = squared(ours, theirs, self._deviations)
-        # By the share of the step that is here: several processes, whose gradients are averaged and multiplied by
-        # their number, then step as one does.
-        share = len(image) / self._batch if self._batch >= 1 else 1.0
-        return torch.stack(distances).sum() * share, self._logged(distances)
+        # By the share of the step that is here: gradients of several batches are summed, those of several processes
+        # averaged and multiplied by their number.
+        return torch.stack(distances).sum() * (len(image) / self._step), self._logged(distances)
