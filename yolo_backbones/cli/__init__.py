@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import bench, convert, doctor, info, listing, new
+from . import bench, compare, convert, doctor, info, listing, new
 from .output import PROGRAM, fail
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command()(info.info)
 app.command()(new.new)
 app.command()(convert.convert)
 app.command()(bench.bench)
+app.command()(compare.compare)
 app.command()(doctor.doctor)
 
 
