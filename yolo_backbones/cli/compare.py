@@ -64,7 +64,8 @@ def compare(
             fail("no model is named; name at least one, as yolov8n.yaml", code=2)
         if (cpus is not None or storage) and not ray:
             fail("--cpus and --storage are for --ray; leave them out, or give --ray auto", code=2)
-        arguments = training_arguments.read(pairs, preflight.OWNED)
+        with comparison.quiet():
+            arguments = training_arguments.read(pairs, preflight.OWNED)
         where = comparison.Where(devices, jobs, stall * 60, ray, cpus, storage)
         try:
             records = comparison.compare(names, data, epochs, seeds, arguments, out, where, latency, _tell)

@@ -6,6 +6,6 @@ process, `live` shows them. `report` turns records into tables and plots.
 """
 
 from .process import log_of
-from .session import Where, compare, failed
+from .session import Where, compare, failed, quiet
 
-__all__ = ["Where", "compare", "failed", "log_of"]
+__all__ = ["Where", "compare", "failed", "log_of", "quiet"]

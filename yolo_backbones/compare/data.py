@@ -14,8 +14,6 @@ from ultralytics.utils import DEFAULT_CFG
 
 from ..messages import first_line
 
-_BOX, _CORNERS = 5, 9  # figures in a line of a label: a class, and a box's four, or an oriented box's eight
-
 
 def describe(path: str, task: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return what the plan holds of a data set.
@@ -32,7 +30,7 @@ def describe(path: str, task: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         found = check_cls_dataset(path) if task == "classify" else check_det_dataset(path)
-    except (ValueError, OSError, RuntimeError, SyntaxError, KeyError, TypeError) as error:
+    except (ValueError, OSError, RuntimeError, SyntaxError, KeyError, TypeError, AssertionError) as error:
         raise ValueError(f"--data {path}: {first_line(error)}{_advice(path, task)}") from None
     if not found.get("val"):
         raise ValueError(f"--data {path}: it has no validation split, which every figure comes from; add val")
@@ -43,10 +41,6 @@ def describe(path: str, task: str, arguments: dict[str, Any]) -> dict[str, Any]:
             counts[split] = _images(found, split, task, settings)
         except (ValueError, OSError, RuntimeError) as error:
             raise ValueError(f"--data {path}, {split}: {first_line(error)}") from None
-    if task == "pose" and "kpt_shape" not in found:
-        raise ValueError(f"--data {path}: it has no kpt_shape, so no key points; take a data set for pose")
-    if task in {"segment", "obb"}:
-        _check_labels(path, found, task)
     where = Path(found["yaml_file"]) if task != "classify" else Path(found["train"]).parent
     names = list(found["names"].values())
     return {"path": str(where.resolve()), "hash": _hash(where), "names": names, **counts}
@@ -65,18 +59,6 @@ def _images(found: dict[str, Any], split: str, task: str, settings: Any) -> int:
     if task == "classify":
         return len(ClassificationDataset(str(found[split]), settings, augment=False, prefix=split))
     return len(build_yolo_dataset(settings, found[split], batch=1, data=found, mode=split))
-
-
-def _check_labels(path: str, found: dict[str, Any], task: str) -> None:
-    """Refuse plain boxes for models that learn outlines or oriented boxes; Ultralytics would say so once it trains."""
-    folder = found["val"][0] if isinstance(found["val"], list) else found["val"]
-    labels = Path(str(folder).replace("images", "labels"))  # as in Ultralytics
-    lines = (line.split() for file in sorted(labels.rglob("*.txt")) for line in file.read_text().splitlines())
-    figures = {len(line) for line, _ in zip(lines, range(100))}
-    if task == "segment" and figures == {_BOX}:
-        raise ValueError(f"--data {path}: its labels are boxes and no outlines; take a data set for segmentation")
-    if task == "obb" and figures and figures != {_CORNERS}:
-        raise ValueError(f"--data {path}: its labels are no oriented boxes; take a data set for obb")
 
 
 def _hash(where: Path) -> str:

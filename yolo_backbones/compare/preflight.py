@@ -14,7 +14,7 @@ from ultralytics import YOLO
 from ultralytics.nn.tasks import yaml_model_load
 
 from ..bench.settings import MODEL_SUFFIXES
-from ..messages import first_line, shown
+from ..messages import first_line
 from .plan import Plan
 
 OWNED = (
@@ -40,8 +40,13 @@ def check_arguments(arguments: dict[str, Any]) -> None:
     batch = arguments.get("batch", 16)
     if not isinstance(batch, int) or batch < 1:
         raise ValueError(f"batch={batch} would give each model a batch of its own size; give a number of images")
+    imgsz = arguments.get("imgsz", 640)
+    if not isinstance(imgsz, int) or imgsz < 1:
+        raise ValueError(f"imgsz={imgsz} is no size to train with; give one number, such as imgsz=320")
     if arguments.get("time"):
         raise ValueError("time= would give each model its own number of epochs; leave it out and give --epochs")
+    if isinstance(arguments.get("pretrained"), str):
+        _build(arguments["pretrained"])
 
 
 def models(sources: Sequence[str]) -> tuple[list[dict[str, Any]], str, dict[str, int]]:
@@ -164,7 +169,7 @@ def doubts(plan: Plan, classes: dict[str, int]) -> list[str]:
     for model, count in classes.items():
         if count != len(names):
             said.append(
-                f"{model} was trained on {count} classes and the data have {shown(len(names))}: "
+                f"{model} was trained on {count} classes and the data have {len(names)}: "
                 "the layers that tell classes apart start from random weights, the others from the checkpoint"
             )
     return said

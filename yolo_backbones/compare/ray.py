@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -63,7 +64,9 @@ def run(
     """
     if not waiting:
         return
+    # No files of metrics and no warnings about their absence; and one about frequent checkpoints is for large trials.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     with _connected(address):
         _check_nodes(cpus)
         place = Path(storage) if storage else folder / "ray"

@@ -72,9 +72,9 @@ def compare(
     from . import preflight
 
     folder = folder.resolve()
-    preflight.check_arguments(arguments)
     places = [] if where.ray else preflight.devices(where.devices, where.jobs, bench.cores())
-    with held(folder), _quiet():
+    with held(folder), quiet():
+        preflight.check_arguments(arguments)
         found, task, classes = preflight.models(models)
         described = data_set.describe(data, task, arguments)
         asked = Plan(found, list(range(seeds)), arguments, task, described, epochs)
@@ -113,8 +113,8 @@ def _run(folder: Path, plan: Plan, records: list[Record], places: Sequence[tuple
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Ultralytics from listing each model that is built; its warnings are printed."""
+def quiet() -> Iterator[None]:
+    """Keep Ultralytics from printing its help, or each model that is built; its warnings are printed."""
     from ultralytics.utils import LOGGER  # slow
 
     level = LOGGER.level
