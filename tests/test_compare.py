@@ -380,8 +380,8 @@ def test_an_interrupt_ends_the_processes_and_their_runs_wait(pretend, tmp_path):
 def ask(tmp_path, few_shapes, **changes):
     """Ask for a comparison in this process."""
     asked = {
-        "models": [STOCK], "data": str(few_shapes), "epochs": 1, "seeds": 1, "arguments": {}, "folder": tmp_path / "out",
-        "where": compare.Where("cpu"),
+        "models": [STOCK], "data": str(few_shapes), "epochs": 1, "seeds": 1, "arguments": {},
+        "folder": tmp_path / "out", "where": compare.Where("cpu"),
     }  # fmt: skip
     return compare.compare(**{**asked, **changes})
 

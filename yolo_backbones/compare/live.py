@@ -1,4 +1,4 @@
-"""What one sees while a comparison runs: a live table, or plain lines where there is no terminal."""
+"""Display of a comparison that runs: a live table, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ from .record import FAILED, FINISHED, RUNNING, WAITING, Record
 
 _ORDER = (RUNNING, FAILED, WAITING, FINISHED)  # what a short terminal cuts off is at the end
 _STYLES = {RUNNING: "bold", FAILED: "red", WAITING: "dim", FINISHED: "green"}
+# A pose's or a mask's before its box's.
+_JUDGED_BY = {
+    "metrics/mAP50-95(P)": "mAP50-95",
+    "metrics/mAP50-95(M)": "mAP50-95",
+    "metrics/mAP50-95(B)": "mAP50-95",
+    "metrics/accuracy_top1": "top-1",
+}
 _BETWEEN_LINES = 60.0  # seconds, of one run
 
 
@@ -144,37 +151,37 @@ class _Table(_Course):
     def draw(self) -> None:
         """Draw the table."""
         table = Table(title=self.summary(), title_justify="left", box=None, pad_edge=False)
-        for column, justify in (("run", "left"), ("state", "left"), ("epoch", "right"), (_LABEL, "right")):
-            table.add_column(column, justify="right" if justify == "right" else "left")
-        table.add_column("left", justify="right")
+        judged_by = next(filter(None, (so_far(record)[0] for record in self.records.values())), "")
+        for column in ("run", "state"):
+            table.add_column(column)
+        for column in ("epoch", judged_by, "left"):
+            table.add_column(column, justify="right")
         for record in sorted(self.records.values(), key=lambda record: _ORDER.index(record.state)):
             left = self.left(record)
             table.add_row(
                 record.name,
                 Text(record.state, style=_STYLES[record.state]),
                 f"{record.epochs}/{self.epochs}",
-                so_far(record),
+                so_far(record)[1],
                 "" if record.state != RUNNING else "?" if left is None else duration(left),
             )
         self._live.update(table, refresh=True)
 
 
-_LABEL = "mAP or accuracy"
+def so_far(record: Record) -> tuple[str, str]:
+    """Return what models are judged by, name and value: of the last epoch or, of a finished run, of the best.
 
-
-def so_far(record: Record) -> str:
-    """Return the metric that models are judged by, of the last epoch or, of a finished run, of the best; "" if none."""
-    for key in ("metrics/mAP50-95(P)", "metrics/mAP50-95(M)", "metrics/mAP50-95(B)", "metrics/accuracy_top1"):
-        if key in record.metrics:
-            return f"{record.metrics[key]:.3f}"
-    return ""
+    Both are "" where nothing is known yet.
+    """
+    key = next((key for key in _JUDGED_BY if key in record.metrics), None)
+    return (_JUDGED_BY[key], f"{record.metrics[key]:.3f}") if key else ("", "")
 
 
 def progress(record: Record, epochs: int, left: float | None) -> str:
     """Return how far a run is, in words."""
     parts = [f"epoch {record.epochs} of {epochs}"]
-    if so_far(record):
-        parts.append(f"{_LABEL} {so_far(record)}")
+    if any(so_far(record)):
+        parts.append(" ".join(so_far(record)))
     if left is not None:
         parts.append(f"about {duration(left)} left")
     return ", ".join(parts)
@@ -184,7 +191,7 @@ def outcome(folder: Path, record: Record) -> str:
     """Return how a run ended, in words."""
     if record.state == FAILED:
         return f"failed after {record.epochs} epochs: {record.error}; its log is {log_of(folder, record)}"
-    return f"finished, {_LABEL} {so_far(record)}, {duration(record.seconds)} of training"
+    return f"finished, {' '.join(so_far(record))}, {duration(record.seconds)} of training"
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What a comparison consists of: models, seeds, data, arguments, versions. Written before the first run.
+"""Plan of a comparison: models, seeds, data, arguments, versions. Written before the first run.
 
 Figures can be compared where all of it was the same. So a folder goes on with its own plan only; models and seeds may
 be added, since the runs that are there stay comparable with the new ones.

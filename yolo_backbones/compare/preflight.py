@@ -1,4 +1,4 @@
-"""What can be known before hours are spent: models, data, devices, arguments and the room on the disk."""
+"""Checks before hours are spent: models, data, devices, arguments and the room on the disk."""
 
 from __future__ import annotations
 

@@ -34,12 +34,16 @@ def run(
     """
     queue, free = list(waiting), list(places)
     under_way: list[tuple[RunProcess, tuple[str, int]]] = []
+    done: list[Record] = []
     try:
-        while queue or under_way:
+        while queue or under_way or done:
             while queue and free:
                 place = free.pop(0)
                 under_way.append((RunProcess(folder, queue.pop(0), *place, stall), place))
-            time.sleep(INTERVAL)
+            while done:  # a report takes seconds, in which the next run is under way
+                ended(done.pop(0))
+            if under_way:
+                time.sleep(INTERVAL)
             for entry in list(under_way):
                 process, place = entry
                 alive = process.poll()
@@ -47,7 +51,7 @@ def run(
                 if not alive:
                     under_way.remove(entry)
                     free.append(place)
-                    ended(process.record)
+                    done.append(process.record)
     finally:
         for process, _ in under_way:
             process.stop()

@@ -18,7 +18,7 @@ from .record import FAILED, FINISHED, WAITING, Record
 
 @dataclass(frozen=True)
 class Where:
-    """Where the runs take place.
+    """Place of the runs.
 
     Attributes:
         devices: `cpu`, numbers of GPUs as `0,1`, or "" for the first GPU, or the CPU where there is none.

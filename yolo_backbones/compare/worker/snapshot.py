@@ -6,7 +6,8 @@ of gradients that wait for further batches, of the order of the images, or of th
 a training that was stopped would end with other figures than one that was not, and the models with
 more stops would differ by more than their seeds.
 
-A snapshot is written whole or not at all. It contains the checkpoint of the same epoch, so the two always fit together.
+A snapshot is written whole or not at all. A checkpoint of the first epoch is kept for what does not change: the model's
+structure and the arguments.
 
 Where processes load the images (`workers` above 0, on a GPU), those draw ahead, each from a generator of its own. Their
 order and augmentation then differ after a stop, as they do in Ultralytics.
@@ -14,7 +15,6 @@ order and augmentation then differ after a stop, as they do in Ultralytics.
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import random
@@ -28,7 +28,13 @@ import torch
 
 from ... import leftovers
 
-FILE, BEST = Path("weights", "resume.pt"), Path("weights", "resume-best.pt")  # within a run's folder
+# Within a run's folder.
+FILE = Path("weights", "resume.pt")
+BASE, BEST = FILE.with_name("resume-base.pt"), FILE.with_name("resume-best.pt")
+FILES = (FILE, BASE, BEST)
+
+_CHECKPOINT = ("epoch", "best_fitness", "updates")  # what a resumed training takes from there alone
+_STOPPER = ("best_fitness", "best_epoch", "possible_stop")
 
 
 def save(trainer: Any) -> None:
@@ -36,12 +42,17 @@ def save(trainer: Any) -> None:
     folder = Path(trainer.save_dir)
     if trainer.best_fitness == trainer.fitness:  # as in Ultralytics: best.pt is of this epoch
         _copy(Path(trainer.best), folder / BEST)
+    if not (folder / BASE).exists():
+        _copy(Path(trainer.last), folder / BASE)
     loader = trainer.train_loader
     network = trainer.model
     state = {
         "epoch": trainer.epoch,
         "stopped": bool(trainer.stop),
-        "checkpoint": Path(trainer.last).read_bytes(),
+        "best_fitness": trainer.best_fitness,
+        "updates": trainer.ema.updates,
+        "stopper": {name: getattr(trainer.stopper, name) for name in _STOPPER},
+        "scaler": trainer.scaler.state_dict(),
         "model": network.state_dict(),
         "ema": trainer.ema.ema.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
@@ -79,8 +90,8 @@ class Snapshot:
     @classmethod
     def read(cls, folder: Path) -> Snapshot | None:
         """Return that of a run's folder; None if there is none."""
-        leftovers.sweep(folder / FILE)
-        leftovers.sweep(folder / BEST)
+        for name in FILES:
+            leftovers.sweep(folder / name)
         try:
             state = torch.load(folder / FILE, map_location="cpu", weights_only=False)
         except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError):
@@ -94,8 +105,9 @@ class Snapshot:
             folder: the run's folder.
             arguments: those of `yolo train` that may differ from when the training began, as where the folder is now.
         """
-        checkpoint = torch.load(io.BytesIO(self._state["checkpoint"]), map_location="cpu", weights_only=False)
+        checkpoint = torch.load(folder / BASE, map_location="cpu", weights_only=False)
         checkpoint["train_args"].update(arguments)
+        checkpoint.update({name: self._state[name] for name in _CHECKPOINT})
         last = folder / "weights" / "last.pt"
         torch.save(checkpoint, last)
         if (folder / BEST).exists():
@@ -107,13 +119,16 @@ class Snapshot:
         return last
 
     def restore_weights(self, trainer: Any) -> None:
-        """Load weights, their average and the optimizer's state, in full precision."""
+        """Load weights, their average, the optimizer's state and what decides on an early end."""
         trainer.model.load_state_dict(self._state["model"])
         trainer.ema.ema.load_state_dict(self._state["ema"])
         saved = self._state["optimizer"]
         for before, now in zip(saved["param_groups"], trainer.optimizer.param_groups):
             before["fused"] = now.get("fused")  # a matter of the device, which may be another
         trainer.optimizer.load_state_dict(saved)
+        if self._state["scaler"]:
+            trainer.scaler.load_state_dict(self._state["scaler"])
+        vars(trainer.stopper).update(self._state["stopper"])
 
     def restore_course(self, trainer: Any) -> None:
         """Set what the next batches depend on: gradients that wait, random generators, the order of the images."""

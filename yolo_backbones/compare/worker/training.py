@@ -144,7 +144,7 @@ class Training:
         record.parameters_fused, record.gflops_fused = facts["parameters"], facts["gflops"]
         record.state = FINISHED
         record.write(self._comparison)
-        for name in (snapshot.FILE, snapshot.BEST):
+        for name in snapshot.FILES:
             (self._folder / name).unlink(missing_ok=True)
 
 
