@@ -269,7 +269,7 @@ threading.Thread(target=kill_one, daemon=True).start()
 where = compare.Where(ray=cluster.address, cpus=1)
 arguments = {"imgsz": 64, "batch": 2, "plots": False}
 try:
-    compare.compare(["yolov8n-starnet.yaml"], data, 8, 2, arguments, out, where)
+    compare.compare(["yolov8n-starnet.yaml"], data, 8, [0, 1], arguments, out, where)
 finally:
     cluster.shutdown()
 """
@@ -380,7 +380,7 @@ def test_an_interrupt_ends_the_processes_and_their_runs_wait(pretend, tmp_path):
 def ask(tmp_path, few_shapes, **changes):
     """Ask for a comparison in this process."""
     asked = {
-        "models": [STOCK], "data": str(few_shapes), "epochs": 1, "seeds": 1, "arguments": {},
+        "models": [STOCK], "data": str(few_shapes), "epochs": 1, "seeds": [0], "arguments": {},
         "folder": tmp_path / "out", "where": compare.Where("cpu"),
     }  # fmt: skip
     return compare.compare(**{**asked, **changes})

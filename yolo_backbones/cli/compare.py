@@ -68,7 +68,7 @@ def compare(
             arguments = training_arguments.read(pairs, preflight.OWNED)
         where = comparison.Where(devices, jobs, stall * 60, ray, cpus, storage)
         try:
-            records = comparison.compare(names, data, epochs, seeds, arguments, out, where, latency, _tell)
+            records = comparison.compare(names, data, epochs, range(seeds), arguments, out, where, latency, _tell)
         except KeyboardInterrupt:
             fail(f"stopped; {out} holds what is done, and the same command goes on from there", code=130)
     for record in comparison.failed(records):

@@ -41,7 +41,7 @@ def compare(
     models: Sequence[str],
     data: str,
     epochs: int,
-    seeds: int,
+    seeds: Sequence[int],
     arguments: dict[str, Any],
     folder: Path,
     where: Where,
@@ -54,7 +54,7 @@ def compare(
         models: names and files of configs and checkpoints, as `YOLO()` takes them; the others are held to the first.
         data: data set, as `yolo train` takes it.
         epochs: epochs of each run.
-        seeds: number of seeds, from 0.
+        seeds: each model is trained once with each.
         arguments: further ones of `yolo train`, the same for all.
         folder: where all of it goes; what is finished there is not trained again.
         where: where the runs take place.
@@ -77,7 +77,7 @@ def compare(
         preflight.check_arguments(arguments)
         found, task, classes = preflight.models(models)
         described = data_set.describe(data, task, arguments)
-        asked = Plan(found, list(range(seeds)), arguments, task, described, epochs)
+        asked = Plan(found, sorted(set(seeds)), arguments, task, described, epochs)
         plan = extend(folder, asked)
         preflight.check_room(plan, folder, max(1, len(places)))
         for doubt in preflight.doubts(asked, classes):
