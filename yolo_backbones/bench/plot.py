@@ -76,7 +76,7 @@ def scatter(rows: Sequence[Row], file: Path) -> None:
     canvas.draw()
     figure.set_layout_engine("none")  # keeps the axes where they are while labels are placed
     for axes, points in zip(every_axes, panels.values()):
-        _label(axes, canvas, points)
+        write_names(axes, canvas, points)
     canvas.print_figure(file)
 
 
@@ -101,7 +101,7 @@ def _draw(axes: Axes, points: Sequence[Point], by_map: bool) -> None:
     axes.legend(loc="best", fontsize=_SMALL)
 
 
-def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None:
+def write_names(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None:
     """Write each name at the nearest place that is free of points, other names and the legend."""
     taken = [_bar(axes, point) for point in points]
     legend = axes.get_legend()
