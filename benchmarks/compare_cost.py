@@ -16,16 +16,17 @@ import tempfile
 import time
 from pathlib import Path
 
+from compare_report import folder_of
 from rich.console import Console
 from rich.live import Live
 
 from yolo_backbones import shapes
 from yolo_backbones.compare import live, process, schedule
-from yolo_backbones.compare.plan import Plan
-from yolo_backbones.compare.record import FINISHED, RUNS, Record
+from yolo_backbones.compare.record import RUNS, Record
+from yolo_backbones.compare.report import write
 
 MOST_OF_A_RUN, MOST_SECONDS = 0.01, 10.0
-MODELS, SEEDS, EPOCHS = 50, 20, 100
+MODELS, SEEDS, EPOCHS, CLASSES = 200, 5, 100, 80
 PRETENDER = """
 import sys, time
 from pathlib import Path
@@ -104,40 +105,11 @@ def saving() -> tuple[float, int]:
 
 def report() -> float:
     """Return the seconds that the report of a thousand finished runs takes."""
-    from yolo_backbones.compare.report import write
-
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        finished_runs(folder)
+        folder_of(Path(name), MODELS, SEEDS, EPOCHS, CLASSES)
         start = time.perf_counter()
-        write(folder)
+        write(Path(name))
         return time.perf_counter() - start
-
-
-def finished_runs(folder: Path) -> None:
-    """Write plan, records and curves of a comparison, with figures that rise over the epochs and differ a little."""
-    models = [
-        {"name": f"model{i}", "source": f"model{i}.yaml", "config": {}, "hash": str(i), "parameters": 10**6 * (i + 1)}
-        for i in range(MODELS)
-    ]
-    names = [f"class{i}" for i in range(20)]
-    data = {"path": "data.yaml", "hash": "0", "names": names, "train": 1000, "val": 100}
-    Plan(models, list(range(SEEDS)), {"imgsz": 640}, "detect", data, EPOCHS).write(folder)
-    keys = ["metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]
-    for i, model in enumerate(models):
-        for seed in range(SEEDS):
-            best = 0.3 + 0.005 * i + 0.001 * (7 * seed % 5)
-            Record(
-                model["name"], seed, FINISHED, "detect", EPOCHS, attempts=1, seconds=100.0 + seed, memory=1000.0,
-                device="GPU", parameters=model["parameters"], gflops=8.0 + i, parameters_fused=model["parameters"],
-                gflops_fused=8.0 + i, metrics=dict.fromkeys(keys, best), classes=dict.fromkeys(names, best), images=100,
-            ).write(folder)  # fmt: skip
-            rows = [
-                ",".join(map(str, [epoch, epoch * 1.0, *[best * epoch / EPOCHS] * len(keys)]))
-                for epoch in range(1, EPOCHS + 1)
-            ]
-            curves = folder / RUNS / f"{model['name']}-seed{seed}" / "results.csv"
-            curves.write_text("\n".join([",".join(["epoch", "time", *keys]), *rows]) + "\n")
 
 
 if __name__ == "__main__":

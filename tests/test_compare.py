@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import io
+import json
 import subprocess
 import sys
 import time
@@ -12,6 +14,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from conftest import ROOT, script
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from yolo_backbones import compare, environment
 from yolo_backbones.compare import data as data_set
@@ -60,6 +66,18 @@ def figures(out: Path) -> dict[str, object]:
     }
 
 
+def report(out: Path) -> tuple[object, ...]:
+    """All that the report says which must not depend on it either."""
+    with open(out / "compare.csv", newline="") as file:
+        runs = [{key: row[key] for key in row.keys() - TIMES} for row in csv.DictReader(file)]
+    models = json.loads((out / "compare.json").read_text())["models"]
+    words = (out / "report.md").read_text().split("## Result")[1].split("\n| model")[0]
+    return runs, [{key: model[key] for key in model.keys() - TIMES} for model in models], words
+
+
+TIMES = {"seconds", "memory", "attempts", "resumed"}
+
+
 # ---- trainings ----
 
 
@@ -104,7 +122,7 @@ def test_a_run_is_what_yolo_train_does(whole, few_shapes, tmp_path, run_cli):
 
 
 def wait_for(condition, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
@@ -133,7 +151,7 @@ def test_killed_twice_it_ends_as_one_that_was_left_alone(whole, few_shapes, tmp_
     assert workers(out)
     first.kill()
     first.communicate()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while workers(out):
         assert time.monotonic() < deadline, "a run goes on without the command"
         time.sleep(0.05)
@@ -159,6 +177,8 @@ def test_killed_twice_it_ends_as_one_that_was_left_alone(whole, few_shapes, tmp_
     assert any(record.resumed for record in ended.values() if record.seed == 0), "the kill of the command"
     assert all(record.attempts == 1 + len(record.resumed) for record in ended.values() if record.resumed)
     assert figures(out) == figures(whole)
+    assert report(out) == report(whole)
+    assert "±" in said, "the table of means"
     assert said.count("started") == 1, "what has finished is not trained again"
 
 
@@ -283,10 +303,7 @@ def test_of_two_nodes_one_is_killed_and_all_runs_finish(few_shapes, tmp_path, ru
     said = run_cli(["python", script, few_shapes, out], env={"HOME": str(tmp_path)}).stdout  # Ray writes a token there
     assert "one node is gone" in said
     found = records(out)
-    assert [record.state for record in found] == [FINISHED, FINISHED] and [record.epochs for record in found] == [
-        12,
-        12,
-    ]
+    assert [(record.state, record.epochs) for record in found] == [(FINISHED, 8), (FINISHED, 8)]
     assert sorted(record.attempts for record in found) == [1, 2], "the other run stayed where it was"
     assert all(len(curve(out, record)) == 8 for record in found)
     for record in found:
@@ -544,6 +561,30 @@ def test_time_left_follows_from_what_is_known(tmp_path):
         assert view.left(view.records["a-seed0"]) is None and view.summary() == "0 of 2 runs finished"
 
 
+def test_the_table_has_what_fits_running_ones_first(tmp_path):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=10)
+    running = Record("model0", 7, RUNNING, epochs=3, metrics={"metrics/accuracy_top1": 0.5})
+    records = [*(Record("model0", seed) for seed in range(7)), running]
+    with Live(console=console, auto_refresh=False) as drawn:
+        view = live._Table(drawn, tmp_path, records, 10, 1)
+        view.draw()
+        before = len(console.file.getvalue())
+        view.show(dataclasses.replace(running))
+        assert len(console.file.getvalue()) == before, "nothing has changed"
+        view.ended(dataclasses.replace(running, state=FAILED, error="RuntimeError: no"))
+    lines = Text.from_ansi(console.file.getvalue()[:before]).plain.splitlines()
+    assert lines[0].startswith("0 of 8 runs finished") and lines[1].split() == [
+        "run",
+        "state",
+        "epoch",
+        "top-1",
+        "left",
+    ]
+    assert lines[2].split() == ["model0-seed7", "running", "3/10", "0.500", "0", "s"]
+    assert lines[-1].strip() == "and 2 more" and len(lines) == 9
+    assert "failed after 3 epochs: RuntimeError: no; its log is" in console.file.getvalue()[before:].replace("\n", "")
+
+
 def test_lines_tell_of_beginning_and_end(tmp_path, capsys):
     record = Record("a", 0, RUNNING)
     with live.watch(tmp_path, [record], 10, 1) as view:
@@ -555,3 +596,33 @@ def test_lines_tell_of_beginning_and_end(tmp_path, capsys):
     began, ended = capsys.readouterr().out.splitlines()
     assert began.startswith("a-seed0: started, log in ") and began.endswith("a-seed0.log")
     assert ended.startswith("a-seed0: failed after 2 epochs: ValueError: no; its log is ") and "1 failed" in ended
+
+
+def test_learn_is_a_comparison(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    learn = script("learn")
+    out = tmp_path / "out"
+    asked = []
+
+    def pretend(models, data, epochs, seeds, arguments, folder, where):
+        asked.append((models, data, epochs, seeds, arguments["imgsz"], where.jobs))
+        folder.mkdir()
+        (folder / "curves.png").write_bytes(b"picture")
+        metrics = {"a": (0.5, 0.25), "b": (0.25, 0.125)}
+        return [
+            Record(model, seed, FINISHED, metrics=dict(zip((learn.MAP50, learn.MAP), metrics[model])))
+            for model in models
+            for seed in seeds
+        ]
+
+    monkeypatch.setattr(learn.compare, "compare", pretend)
+    options = ["--models", "a", "b", "--seed", "0", "1", "--jobs", "2", "--imgsz", "64"]
+    monkeypatch.setattr(sys, "argv", ["learn.py", "--data", "x.yaml", "--out", str(out), *options])
+    learn.main()
+    assert asked == [(["a", "b"], "x.yaml", 25, [0, 1], 64, 2)]
+    assert (out / "learn.csv").read_text().split() == [
+        "model,mAP50,mAP50-95,ratio",
+        "a,0.5,0.25,1.0",
+        "b,0.25,0.125,0.5",
+    ]
+    assert (out / "learn.png").read_bytes() == b"picture"

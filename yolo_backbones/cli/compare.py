@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import training_arguments
-from .output import PROGRAM, fail, told_in_one_line
+from .output import PROGRAM, console, fail, told_in_one_line
 
 
 def compare(
@@ -71,6 +71,9 @@ def compare(
             records = comparison.compare(names, data, epochs, range(seeds), arguments, out, where, latency, _tell)
         except KeyboardInterrupt:
             fail(f"stopped; {out} holds what is done, and the same command goes on from there", code=130)
+        from ..compare.report.tables import console_table
+
+        console().print(console_table(out))
     for record in comparison.failed(records):
         print(f"{record.name} failed: {record.error}; its log is {comparison.log_of(out, record)}")
     print(f"\n{out / 'report.md'}")

@@ -26,6 +26,8 @@ _JUDGED_BY = {
     "metrics/accuracy_top1": "top-1",
 }
 _BETWEEN_LINES = 60.0  # seconds, of one run
+_BETWEEN_TABLES = 5.0
+_LINES_AROUND = 4  # of a table: title, head, the line on those left out, the cursor's
 
 
 class View(Protocol):
@@ -136,15 +138,20 @@ class _Table(_Course):
     def __init__(self, live: Live, folder: Path, records: Sequence[Record], epochs: int, at_once: int) -> None:
         super().__init__(folder, records, epochs, at_once)
         self._live = live
+        self._outdated = True
+        self._drawn = 0.0
 
     def show(self, record: Record) -> None:
-        """Draw anew."""
+        """Draw anew where something has changed; not at once, since drawing takes the runs' time."""
+        self._outdated |= self.records[record.name] != record
         self.records[record.name] = record
-        self.draw()
+        if self._outdated and time.monotonic() - self._drawn > _BETWEEN_TABLES:
+            self.draw()
 
     def ended(self, record: Record) -> None:
         """Draw anew; a failure stays above the table."""
-        self.show(record)
+        self.records[record.name] = record
+        self.draw()
         if record.state == FAILED:
             self._live.console.print(Text(f"{record.name}: {outcome(self.folder, record)}", style="red"))
 
@@ -156,7 +163,9 @@ class _Table(_Course):
             table.add_column(column)
         for column in ("epoch", judged_by, "left"):
             table.add_column(column, justify="right")
-        for record in sorted(self.records.values(), key=lambda record: _ORDER.index(record.state)):
+        ordered = sorted(self.records.values(), key=lambda record: _ORDER.index(record.state))
+        shown = ordered[: max(1, self._live.console.height - _LINES_AROUND)]
+        for record in shown:
             left = self.left(record)
             table.add_row(
                 record.name,
@@ -165,7 +174,10 @@ class _Table(_Course):
                 so_far(record)[1],
                 "" if record.state != RUNNING else "?" if left is None else duration(left),
             )
+        if len(shown) < len(ordered):
+            table.add_row(Text(f"and {len(ordered) - len(shown)} more", style="dim"))
         self._live.update(table, refresh=True)
+        self._outdated, self._drawn = False, time.monotonic()
 
 
 def so_far(record: Record) -> tuple[str, str]:

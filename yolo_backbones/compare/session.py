@@ -69,7 +69,7 @@ def compare(
         KeyboardInterrupt: it was stopped; the same call goes on from there.
     """
     from . import data as data_set  # these import torch and Ultralytics
-    from . import preflight
+    from . import preflight, report  # the last says at once where a package of its extra is missing
 
     folder = folder.resolve()
     places = [] if where.ray else preflight.devices(where.devices, where.jobs, bench.cores())
@@ -89,7 +89,7 @@ def compare(
             from .latency import measure
 
             measure(folder, plan, places[0][0] if places else "cpu")
-        _report(folder)
+        report.write(folder)
         return [Record.read(folder, *run) for run in asked.runs()]
 
 
@@ -97,12 +97,14 @@ def _run(folder: Path, plan: Plan, records: list[Record], places: Sequence[tuple
     waiting = [record for record in records if record.state != FINISHED]
     for record in waiting:
         record.state = WAITING
+    from . import report
+
     with live.watch(folder, records, plan.epochs, max(1, len(places))) as view:
 
         def ended(record: Record) -> None:
             view.ended(record)
             if record.state == FINISHED:
-                _report(folder)
+                report.write(folder)
 
         if where.ray:
             from . import ray  # an extra, and only this imports it
@@ -123,10 +125,6 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         LOGGER.setLevel(level)
-
-
-def _report(folder: Path) -> None:
-    return None
 
 
 def failed(records: Sequence[Record]) -> list[Record]:
