@@ -1,4 +1,4 @@
-"""What comes out of a comparison: every run as CSV and JSON, a table of means, plots, and a text that ties them together.
+"""Report of a comparison: every run as CSV and JSON, a table of means, plots, and a text that joins them.
 
 `read` reads the folder, `statistics` summarises over the seeds, `tables`, `plots` and `words` say it. pandas and scipy
 are imported here and nowhere else.

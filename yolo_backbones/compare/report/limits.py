@@ -1,13 +1,13 @@
-"""What the numbers of a comparison do not allow one to say."""
+"""Limits of a comparison: sentences on what its numbers do not allow one to say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..record import FAILED, FINISHED
+from ..record import FAILED, FINISHED, Record
 from . import conditions, metrics
 from .read import Comparison
-from .statistics import Summary
+from .statistics import Summary, by_seed
 from .tables import escape
 
 _FEW_IMAGES = 200  # below, a single image moves mAP in its third decimal
@@ -33,7 +33,8 @@ def _runs(comparison: Comparison) -> Iterator[str]:
     unfinished = [record.name for record in comparison.records if record.state not in (FINISHED, FAILED)]
     failed = [record for record in comparison.records if record.state == FAILED]
     if unfinished:
-        yield f"{len(unfinished)} of {len(comparison.records)} runs are not finished and not counted: {listed(unfinished)}."
+        count = f"{len(unfinished)} of {len(comparison.records)}"
+        yield f"Runs that are not finished and not counted, {count}: {listed(unfinished)}."
     for record in failed[:_NAMED]:
         words = " ".join(record.error.split()) or "it left no words"
         yield f"{escape(record.name)} failed and is not counted: {escape(words)}"
@@ -50,16 +51,26 @@ def _runs(comparison: Comparison) -> Iterator[str]:
         record.name
         for records in comparison.finished.values()
         for record in records
-        if comparison.metrics and comparison.metrics[0] not in record.metrics
+        if comparison.metrics and not by_seed([record], comparison.metrics[0])
     ]
     if blank:
         yield f"Finished without {metrics.label(comparison.metrics[0])}, so not in its mean: {listed(blank)}."
+    early = [record.name for record in comparison.records if _stopped_early(comparison, record)]
+    if early:
+        yield (
+            f"Ended before epoch {comparison.plan['epochs']}, since the metric had stopped rising (patience): "
+            f"{listed(early)}. Models were trained for different numbers of epochs."
+        )
     resumed = [record.name for record in comparison.records if record.resumed]
     if resumed:
         yield (
             f"Resumed after an interruption: {listed(resumed)}. A resumed training draws other random numbers than one "
             "left alone, so it does not repeat that one's figures exactly; its training time is that of all attempts."
         )
+
+
+def _stopped_early(comparison: Comparison, record: Record) -> bool:
+    return record.state == FINISHED and 0 < record.epochs < comparison.plan["epochs"]
 
 
 def _intervals(comparison: Comparison, summaries: Sequence[Summary]) -> Iterator[str]:
@@ -82,7 +93,7 @@ def _intervals(comparison: Comparison, summaries: Sequence[Summary]) -> Iterator
             f"The interval contains 0, so no difference to the reference is shown: {listed(undecided)}. "
             "That does not show that they are equal."
         )
-    flat = [name for name, pair in judged.items() if pair.low == pair.high]
+    flat = [name for name, pair in judged.items() if pair.flat]
     if flat:
         yield (
             f"The difference is the same with each seed, so its interval has width 0: {listed(flat)}. "
@@ -96,7 +107,7 @@ def _intervals(comparison: Comparison, summaries: Sequence[Summary]) -> Iterator
         )
     if len(judged) > 1:
         yield (
-            f"{len(judged)} comparisons with the reference stand here, each with an interval of 95 % of its own and "
+            f"{len(judged)} comparisons with the reference stand here, each with an interval of 95% of its own and "
             f"without a correction: were all models equal, {len(judged) * 0.05:.2g} of these intervals would miss 0 "
             "on average."
         )
@@ -119,8 +130,8 @@ def _fairness(comparison: Comparison, summaries: Sequence[Summary]) -> Iterator[
     starts = conditions.starts(comparison)
     if len(starts) > 1:
         yield (
-            "The models do not start alike (see the conditions), so a difference may come from the weights at the start "
-            "and not from the architecture."
+            "The models do not start alike (see the conditions), so a difference may come from the weights at the "
+            "start and not from the architecture."
         )
     pretrained = comparison.plan["arguments"].get("pretrained")
     if isinstance(pretrained, str) and len(comparison.models) > 1:

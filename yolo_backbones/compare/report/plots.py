@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from ...bench.plot import Point, pareto_front, write_names
 from . import fonts, metrics
@@ -22,7 +25,8 @@ from .statistics import Summary
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _STYLES = ("-", "--", ":")
 NAMED = len(_COLOURS) * len(_STYLES)  # models with a colour of their own, beside the reference
-LABELLED = 24  # points of the scatter that a name is written at; among more, those of the front
+LABELLED = 24  # points of the scatter up to which each has its name; among more, some of the front
+FRONT = 10  # names along the front then
 ROWS, COLUMNS = 120, 30  # of the heat map
 _WRITTEN = 12  # columns up to which the cells hold their figures
 _SMALL = 8
@@ -66,7 +70,7 @@ def _colours(comparison: Comparison, rows: Sequence[Summary]) -> dict[str, tuple
 
 
 def _curves(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
-    """Draw the primary metric on the validation split by epoch: the mean, and a band from the worst seed to the best."""
+    """Draw the primary metric on the validation split by epoch: the mean, in a band from the worst seed to the best."""
     if not rows or comparison.metrics[0] not in comparison.curves:
         return None
     key, looks = comparison.metrics[0], _colours(comparison, rows)
@@ -98,7 +102,7 @@ def _curves(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
 
 
 def _cost(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
-    """Draw the primary metric against latency or, where not every model was timed, parameters, with the Pareto front."""
+    """Draw the primary metric against latency or, unless every model was timed, parameters, with the Pareto front."""
     timed = all(row.latency_ms is not None for row in rows)
     costs = [row.latency_ms if timed else row.parameters and row.parameters / 1e6 for row in rows]
     points, spreads, key = [], [], comparison.metrics[0] if comparison.metrics else ""
@@ -117,7 +121,9 @@ def _cost(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
     colours = ["black" if point.name == reference else _COLOURS[0] for point in points]
     x, y = [point.x for point in points], [point.y for point in points]
     axes.errorbar(x, y, yerr=spreads, fmt="none", ecolor="0.6", zorder=1)
-    axes.scatter(x, y, color=colours, zorder=3)
+    few = len(points) <= LABELLED
+    sizes = [36 if few or point.name == reference else 9 for point in points]
+    axes.scatter(x[::-1], y[::-1], s=sizes[::-1], color=colours[::-1], zorder=3)  # the reference on top
     axes.margins(0.2)
     axes.grid(alpha=0.3)
     axes.set_xlabel("latency (ms)" if timed else "parameters (M)")
@@ -126,10 +132,22 @@ def _cost(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
     with fonts.chosen():
         canvas.draw()
         figure.set_layout_engine("none")  # keeps the axes where they are while names are placed
-        few = len(points) <= LABELLED
-        named = points if few else [point for point in points if point in front or point.name == reference]
-        write_names(axes, canvas, named[:LABELLED])
+        named = points if few else _spread([point for point in points if point.name == reference], front)
+        write_names(axes, canvas, named, _edges(axes, front))
     return figure
+
+
+def _spread(first: Sequence[Point], front: Sequence[Point]) -> list[Point]:
+    """Return `first` and as many points of a front, at even distances along it, as names have room for."""
+    step = max(1, math.ceil(len(front) / FRONT))
+    return list(dict.fromkeys([*first, *front[::-step]]))
+
+
+def _edges(axes: Axes, front: Sequence[Point]) -> list[Bbox]:
+    """Return the steps of a front in pixels, a little wider than they are drawn."""
+    x, y = np.repeat([point.x for point in front], 2)[1:], np.repeat([point.y for point in front], 2)[:-1]
+    corners = axes.transData.transform(np.column_stack([x, y]))
+    return [Bbox([np.minimum(a, b), np.maximum(a, b)]).padded(2) for a, b in itertools.pairwise(corners)]
 
 
 def _classes(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
@@ -149,7 +167,8 @@ def _classes(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
     image = axes.imshow(values, cmap=colormaps["cividis"], aspect="auto", vmin=0, vmax=max(np.nanmax(values), 1e-9))
     axes.set_xticks(range(len(shown)), [fonts.plain(row.model) for row in shown], rotation=45, ha="right", fontsize=8)
     axes.get_xticklabels()[0].set_fontweight("bold" if shown[0].model == comparison.reference else "normal")
-    axes.set_yticks(range(len(names)), [fonts.plain(name, i) for i, name in enumerate(names)], fontsize=_SMALL)
+    index = {str(name): i for i, name in enumerate(comparison.plan["data"]["names"])}
+    axes.set_yticks(range(len(names)), [fonts.plain(name, index.get(name)) for name in names], fontsize=_SMALL)
     if written:
         _figures(axes, values)
     figure.colorbar(image, ax=axes, label="AP50-95, mean over seeds", shrink=min(1, 4 / height))

@@ -19,7 +19,7 @@ from . import metrics
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a folder holds at this moment.
+    """Content of a folder at this moment.
 
     Attributes:
         plan: the plan, as it was written before the first run.
@@ -113,12 +113,16 @@ def _record(folder: Path, model: str, seed: int) -> Record:
 
 
 def _lines(file: Path) -> list[str]:
-    """Return the whole lines of a CSV file, the header first; a run in progress may have written half of its last."""
+    """Return the whole lines of a CSV file, the header first.
+
+    A run in progress may have written half of its last line; one that was killed then and resumed has gone on in it.
+    """
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
-    return [line for line in text[: text.rfind("\n") + 1].splitlines() if line.strip()]
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    return [line for line in lines if line.strip() and line.count(",") == lines[0].count(",")]
 
 
 def _curves(lines: list[str], origins: list[tuple[str, int]]) -> pd.DataFrame:

@@ -34,6 +34,11 @@ class Difference:
     seeds: int
 
     @property
+    def flat(self) -> bool:
+        """True if the difference is the same with each seed, but for rounding."""
+        return self.low is not None and self.high is not None and self.high - self.low < 1e-9
+
+    @property
     def verdict(self) -> str:
         """`higher`, `lower`, `open` where the interval contains 0, or `unknown` where there is none."""
         if self.low is None or self.high is None:

@@ -14,18 +14,18 @@ from . import metrics
 from .read import Comparison, read
 from .statistics import Difference, Summary, summarise
 
+MINUS, MISSING = "\N{MINUS SIGN}", "\N{EN DASH}"
+
 _MARKDOWN = re.compile(r"([\\`*_<>|~#])")
 # What pdfLaTeX has only in mathematics; the text around it is escaped by pandas.
-_MATHEMATICS = {"±": r"$\pm$", "−": "$-$"}
+_MATHEMATICS = {"±": r"$\pm$", MINUS: "$-$"}
 _TIMES = {"h": 3600, "min": 60, "s": 1}
 _LEFT = 1  # columns, from the first, that hold text
 
-MISSING = "–"
-
 
 def number(value: float | None, form: str = ".4f") -> str:
-    """Return a number as text, with a true minus sign; `–` for None."""
-    return MISSING if value is None else format(value, form).replace("-", "−")
+    """Return a number as text, with a true minus sign; MISSING for None."""
+    return MISSING if value is None else format(value, form).replace("-", MINUS)
 
 
 def interval(difference: Difference | None) -> str:
@@ -52,7 +52,7 @@ def frame(comparison: Comparison, summaries: Sequence[Summary]) -> pd.DataFrame:
         "difference": lambda row: _difference(row, primary, comparison.reference),
         "95% interval": lambda row: interval(row.differences.get(primary)),
         "params (M)": lambda row: number(row.parameters and row.parameters / 1e6, ".2f"),
-        "GFLOPs": lambda row: number(row.gflops, ".3g"),
+        "GFLOPs": lambda row: number(row.gflops, ".1f"),
         "latency (ms)": lambda row: number(row.latency_ms, ".1f"),
         f"training ({unit})": lambda row: number(row.seconds and row.seconds / _TIMES[unit], ".1f"),
         "memory (MiB)": lambda row: number(row.memory, ".0f"),
@@ -114,4 +114,6 @@ def latex(cells: pd.DataFrame) -> str:
     text = styler.to_latex(hrules=True, column_format="l" * _LEFT + "r" * (cells.shape[1] - _LEFT))
     for sign, command in _MATHEMATICS.items():
         text = text.replace(sign, command)
-    return "% needs \\usepackage{booktabs}\n" + text.replace(MISSING, "--")
+    text = text.replace(MISSING, "--")
+    engine = "" if text.isascii() else "; its letters need LuaLaTeX or XeLaTeX with a font that has them"
+    return f"% needs \\usepackage{{booktabs}}{engine}\n{text}"

@@ -24,8 +24,9 @@ def report(comparison: Comparison, summaries: Sequence[Summary], table: str, dra
     """
     done = sum(record.state == FINISHED for record in comparison.records)
     sections = [
-        f"# {len(comparison.models)} models, {len(comparison.plan['seeds'])} seeds",
-        f"{done} of {len(comparison.records)} runs are finished. The reference is {escape(comparison.reference)}.",
+        f"# Comparison with {escape(comparison.reference)}",
+        f"{len(comparison.models)} models, {_count(len(comparison.plan['seeds']), 'seed')} each: {done} of "
+        f"{len(comparison.records)} runs are finished. {escape(comparison.reference)} is the reference.",
         "## Result",
         _bullets(_results(comparison, summaries)),
         table.rstrip(),
@@ -37,10 +38,14 @@ def report(comparison: Comparison, summaries: Sequence[Summary], table: str, dra
         "## What these numbers do not allow one to say",
         _bullets(limits.describe(comparison, summaries)),
         "## Files",
-        "`compare.csv` and `compare.json` hold every run, `curves.csv` every epoch of every run. `table.tex` is the table "
-        "for a paper, and each plot is there as PDF too.",
+        "`compare.csv` and `compare.json` hold every run, `curves.csv` every epoch of every run. `table.tex` is the "
+        "table for a paper, and each plot is there as PDF too.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _bullets(lines: Sequence[str] | Iterator[str]) -> str:
@@ -74,15 +79,16 @@ def _legend(comparison: Comparison) -> Iterator[str]:
         label = escape(metrics.label(comparison.metrics[0]))
         yield (
             "Metrics are means over the finished seeds ± standard deviation (n - 1), from 0 to 1, higher is better. "
-            f"The difference is that of {label} to the reference, paired by seed, with the interval of the paired t-test."
+            f"The difference is that of {label} to the reference, paired by seed, with the paired t-test's interval."
         )
     yield (
-        "Parameters and GFLOPs are those of the merged model, as it is deployed; training time is the mean of a model's "
-        "runs, memory their highest."
+        "Parameters and GFLOPs are those of the merged model, as it is deployed; training time is the mean of a "
+        "model's runs, memory their highest."
     )
     if comparison.latency:
         hardware = sorted({row["hardware"] for row in comparison.latency.values() if row.get("hardware")})
-        yield f"Latency is the median for one image in PyTorch, merged, on {escape(', '.join(hardware)) or 'one device'}."
+        where = escape(", ".join(hardware)) or "one device"
+        yield f"Latency is the median for one image in PyTorch, merged, on {where}."
 
 
 def _plots(comparison: Comparison, summaries: Sequence[Summary], drawn: Sequence[str]) -> Iterator[str]:
@@ -98,7 +104,7 @@ def _plots(comparison: Comparison, summaries: Sequence[Summary], drawn: Sequence
     if "cost" in drawn:
         yield "![Metric against cost](cost.png)"
         few = len(scored) <= plots.LABELLED
-        named = "" if few else f" Names are written at the reference and the first {plots.LABELLED} of the front."
+        named = "" if few else " Names are written at the reference and at some points of the front."
         yield (
             "No other model is both cheaper and better than one on the Pareto front. "
             f"Where bars overlap, the order may be chance.{named}"
