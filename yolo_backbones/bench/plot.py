@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Bbox, BboxBase
 
 from .results import Row
 
@@ -76,7 +76,7 @@ def scatter(rows: Sequence[Row], file: Path) -> None:
     canvas.draw()
     figure.set_layout_engine("none")  # keeps the axes where they are while labels are placed
     for axes, points in zip(every_axes, panels.values()):
-        _label(axes, canvas, points)
+        write_names(axes, canvas, points)
     canvas.print_figure(file)
 
 
@@ -101,9 +101,9 @@ def _draw(axes: Axes, points: Sequence[Point], by_map: bool) -> None:
     axes.legend(loc="best", fontsize=_SMALL)
 
 
-def _label(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point]) -> None:
-    """Write each name at the nearest place that is free of points, other names and the legend."""
-    taken = [_bar(axes, point) for point in points]
+def write_names(axes: Axes, canvas: FigureCanvasAgg, points: Sequence[Point], lines: Sequence[BboxBase] = ()) -> None:
+    """Write each name at the nearest place that is free of points, other names, the legend and `lines`, in pixels."""
+    taken = [*lines, *(_bar(axes, point) for point in points)]
     legend = axes.get_legend()
     taken += [legend.get_window_extent()] if legend else []
     frame = axes.get_window_extent()

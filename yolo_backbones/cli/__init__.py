@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import align, bench, convert, doctor, info, listing, new
+from . import align, bench, compare, convert, doctor, info, listing, new
 from .output import PROGRAM, fail
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command()(new.new)
 app.command()(convert.convert)
 app.command()(align.align)
 app.command()(bench.bench)
+app.command()(compare.compare)
 app.command()(doctor.doctor)
 
 
