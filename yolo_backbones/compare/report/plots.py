@@ -161,7 +161,8 @@ def _classes(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
     names = [*names, *sorted(found - set(names))][:ROWS]
     values = np.array([[row.classes.get(name, np.nan) for row in shown] for name in names])
     written = len(shown) <= _WRITTEN
-    width, height = 3 + (0.62 if written else 0.3) * len(shown), 2 + 0.2 * len(names)
+    longest = max(len(row.model) for row in shown)  # written aslant under the map
+    width, height = 3 + (0.62 if written else 0.3) * len(shown), 1 + 0.05 * longest + 0.2 * max(len(names), 4)
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap=colormaps["cividis"], aspect="auto", vmin=0, vmax=max(np.nanmax(values), 1e-9))
@@ -171,7 +172,8 @@ def _classes(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
     axes.set_yticks(range(len(names)), [fonts.plain(name, index.get(name)) for name in names], fontsize=_SMALL)
     if written:
         _figures(axes, values)
-    figure.colorbar(image, ax=axes, label="AP50-95, mean over seeds", shrink=min(1, 4 / height))
+    axes.set_title("AP50-95, mean over seeds", fontsize=9)
+    figure.colorbar(image, ax=axes, shrink=min(1, 4 / height))
     return figure
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import io
 import json
@@ -74,7 +73,7 @@ class Comparison:
         """Return a row for each run, each metric a column."""
         rows = []
         for record in self.records:
-            row = dataclasses.asdict(record)
+            row = dict(vars(record))
             scores = row.pop("metrics")
             del row["classes"]  # in compare.json: hundreds of columns otherwise
             rows.append({**row, "resumed": " ".join(map(str, row["resumed"])), **scores})
