@@ -27,6 +27,9 @@ _FIXED: dict[str, Any] = {"task": "detect", "mode": "train", "plots": False, "re
 # Pictures that the deviations of the teacher's channels are estimated from.
 _SAMPLE = 256
 
+# In a batch of those that are not trained on: the same whatever the training's, since sums depend on their order.
+_STILL = 16
+
 DISTANCES = "distances.json"
 
 
@@ -96,7 +99,7 @@ class AlignmentTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _still(self, files: list[str]) -> Any:
         """Yield batches of these pictures, in every process the same."""
-        size = max(1, min(self.batch_size, 32, len(files)))
+        size = max(1, min(_STILL, len(files)))
         dataset = self._dataset(files, augment=False, batch=size)
         for batch in build_dataloader(dataset, batch=size, workers=self.args.workers, shuffle=False, rank=-1):
             yield batch["img"].to(self.device).float() / 255
