@@ -361,10 +361,13 @@ def test_the_same_again_trains_nothing_and_another_is_refused(teacher, images, t
     asked = ("yolov8n-starnet.yaml", str(teacher), images, tmp_path / "out.pt", tmp_path / "run")
     align(*asked, arguments={**FAST, "epochs": 1})
     table = (tmp_path / "run" / "training" / "results.csv").stat().st_mtime_ns
-    (tmp_path / "out.pt").unlink()
-    align(*asked, arguments={**FAST, "epochs": 1})
-    assert (tmp_path / "run" / "training" / "results.csv").stat().st_mtime_ns == table
-    assert (tmp_path / "out.pt").exists()
+    plan = tmp_path / "run" / "alignment.json"
+    for finished in (True, False):  # False: killed between its last epoch and that note
+        plan.write_text(json.dumps({**json.loads(plan.read_text()), "finished": finished}))
+        (tmp_path / "out.pt").unlink()
+        align(*asked, arguments={**FAST, "epochs": 1})
+        assert (tmp_path / "run" / "training" / "results.csv").stat().st_mtime_ns == table
+        assert (tmp_path / "out.pt").exists()
     with pytest.raises(
         ValueError, match=r"holds an alignment with another epochs=1; choose another --run, or add --fresh"
     ):

@@ -89,7 +89,7 @@ def align(
     given.setdefault("nbs", given["batch"])
     plan = Plan(student, teacher, [str(source) for source in sources], adapters, given)
     state = plan.enter(run, fresh)
-    if state != "finished":
+    if state != "finished" and "after" not in _distances(run):  # written when the last epoch has ended
         trained = detectors.load_teacher(teacher)
         start, _ = detectors.student_of(trained, student, adapters)
         found = pictures.find(sources)
@@ -107,14 +107,19 @@ def align(
             "name": TRAINING, "exist_ok": True, **({"resume": str(last)} if last else {}),
         }  # fmt: skip
         AlignmentTrainer(overrides=overrides).train()
-        plan.finish(run)
+    plan.finish(run)
     checkpoint.finish(run / TRAINING / "weights" / "last.pt", output, detectors.load_teacher(teacher))
-    distances = json.loads((run / TRAINING / DISTANCES).read_text(encoding="utf-8"))
+    distances = _distances(run)
     result = Alignment(output, run, distances["before"], distances["after"], unreadable=tuple(plan.unreadable(run)))
     if data:
         result.metrics_before = _validate(run / "start.pt", data, given)
         result.metrics_after = _validate(output, data, given)
     return result
+
+
+def _distances(run: Path) -> dict[str, dict[str, float]]:
+    file = run / TRAINING / DISTANCES
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 def _validate(file: Path, data: str, given: Mapping[str, Any]) -> dict[str, float]:
