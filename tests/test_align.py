@@ -374,6 +374,10 @@ def test_the_same_again_trains_nothing_and_another_is_refused(teacher, images, t
         align(*asked, arguments={**FAST, "epochs": 2})
     with pytest.raises(ValueError, match=r"another student, yolov8n-starnet\.yaml"):
         align("yolov8n-fasternet.yaml", *asked[1:], arguments={**FAST, "epochs": 1})
+    plan.write_text("{")
+    with pytest.raises(ValueError, match=r"cannot be read .*--fresh"):
+        align(*asked, arguments={**FAST, "epochs": 1})
+    align(*asked, arguments={**FAST, "epochs": 1}, fresh=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()
     with pytest.raises(ValueError, match="holds other files and no alignment"):

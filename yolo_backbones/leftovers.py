@@ -5,12 +5,14 @@ A process that is killed cannot remove what it was writing. The next process tha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 _OLD = 24 * 3600  # seconds; whether a process of another machine lives cannot be told, so age decides
@@ -21,6 +23,24 @@ _NAME = re.compile(r"\.(?P<host>[a-z0-9_]*)-(?P<pid>\d+)-[0-9a-f]{32}\.part$")
 def unfinished(path: Path) -> Path:
     """Return a name beside `path` that this process alone uses, for what is to become `path` by a rename."""
     return path.with_name(f"{path.name}.{_HOST}-{os.getpid()}-{uuid.uuid4().hex}.part")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which becomes `path` unless writing fails: a file is there whole, or as it was."""
+    sweep(path)
+    part = unfinished(path)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def sweep(path: Path) -> None:

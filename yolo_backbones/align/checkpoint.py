@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from ultralytics import YOLO, __version__
 
-from ..leftovers import unfinished
+from ..leftovers import replacing
 from .junction import Model
 
 # Of what a checkpoint was trained with, what Ultralytics goes by where it is used. The rest is the alignment's own.
@@ -30,9 +29,8 @@ def write(model: Model, file: Path) -> None:
         "date": datetime.now().astimezone().isoformat(), "version": __version__,
     }  # fmt: skip
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = unfinished(file)
-    torch.save(content, part)
-    os.replace(part, file)
+    with replacing(file) as part:
+        torch.save(content, part)
 
 
 def finish(last: Path, file: Path, teacher: Model) -> None:

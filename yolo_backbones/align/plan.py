@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..leftovers import unfinished as unfinished_name
+from ..leftovers import write_text
 
 FILE = "alignment.json"
 TRAINING = "training"  # Ultralytics' own folder: with several GPUs it begins by deleting it
@@ -45,17 +44,17 @@ class Plan:
         Raises:
             ValueError: it holds another plan, or files of something else.
         """
+        if fresh and (folder / FILE).exists():
+            shutil.rmtree(folder)
+            return "new"
         known = _read(folder)
         if known is None:
             if folder.exists() and any(folder.iterdir()):
                 raise ValueError(f"{folder} holds other files and no alignment; choose another folder with --run")
             return "new"
         other = self._differs(known)
-        if other and not fresh:
+        if other:
             raise ValueError(f"{folder} holds an alignment with another {other}; choose another --run, or add --fresh")
-        if fresh:
-            shutil.rmtree(folder)
-            return "new"
         return "finished" if known.get("finished") else "begun"
 
     def _differs(self, known: Mapping[str, Any]) -> str:
@@ -104,7 +103,4 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 
 def _write(folder: Path, content: Mapping[str, Any]) -> None:
-    file = folder / FILE
-    part = unfinished_name(file)
-    part.write_text(json.dumps(content, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
-    os.replace(part, file)
+    write_text(folder / FILE, json.dumps(content, indent=1, default=str, ensure_ascii=False))

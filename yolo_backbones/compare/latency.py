@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 from .. import bench
-from ..leftovers import unfinished
+from ..leftovers import write_text
 from .plan import Plan
 from .record import FINISHED, LATENCY, RUNS, Record
 
@@ -32,6 +31,4 @@ def measure(folder: Path, plan: Plan, device: str) -> None:
     settings = bench.Settings(imgsz=-(-imgsz // _STRIDE) * _STRIDE, device=device)  # rounded up, as Ultralytics does
     rows = bench.measure(list(files), ["torch"], settings, folder / "bench", fresh=True)
     named = [{**dataclasses.asdict(row), "model": files[row.model]} for row in rows]
-    part = unfinished(folder / LATENCY)
-    part.write_text(json.dumps(named, indent=1), encoding="utf-8")
-    os.replace(part, folder / LATENCY)
+    write_text(folder / LATENCY, json.dumps(named, indent=1))

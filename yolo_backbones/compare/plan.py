@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..leftovers import unfinished
+from ..leftovers import write_text
 from ..messages import shown
 from .record import PLAN
 
@@ -62,9 +61,7 @@ class Plan:
 
     def write(self, folder: Path) -> None:
         """Write it into the comparison's folder, whole or not at all."""
-        part = unfinished(folder / PLAN)
-        part.write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
-        os.replace(part, folder / PLAN)
+        write_text(folder / PLAN, json.dumps(dataclasses.asdict(self), indent=1))
 
     @classmethod
     def read(cls, folder: Path) -> Plan:

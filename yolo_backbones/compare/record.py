@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..leftovers import unfinished
+from ..leftovers import write_text
 
 PLAN, RECORD, RUNS, LATENCY = "plan.json", "record.json", "runs", "latency.json"
 
@@ -76,9 +75,7 @@ class Record:
         """Write it into the comparison's folder, whole or not at all."""
         file = folder / RUNS / self.name / RECORD
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = unfinished(file)
-        part.write_text(json.dumps(dataclasses.asdict(self), indent=1), encoding="utf-8")
-        os.replace(part, file)
+        write_text(file, json.dumps(dataclasses.asdict(self), indent=1))
 
     @classmethod
     def read(cls, folder: Path, model: str, seed: int) -> Record:

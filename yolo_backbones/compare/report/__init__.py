@@ -20,8 +20,8 @@ for _package in ("pandas", "scipy", "jinja2"):
             name=_package,
         )
 
+from ...leftovers import replacing, write_text  # noqa: E402
 from . import plots, tables, words  # noqa: E402  (after the sentence on what they need)
-from .files import replace, write_text  # noqa: E402
 from .read import Comparison, read  # noqa: E402
 from .statistics import Summary, summarise  # noqa: E402
 
@@ -40,7 +40,7 @@ def write(folder: Path) -> None:
     comparison = read(folder)
     summaries = summarise(comparison)
     for name, frame in {"compare": comparison.runs(), "curves": comparison.curves}.items():
-        with replace(folder / f"{name}.csv") as part:
+        with replacing(folder / f"{name}.csv") as part:
             frame.to_csv(part, index=False, encoding="utf-8")
     write_text(folder / "compare.json", json.dumps(_whole(comparison, summaries), allow_nan=False) + "\n")
     cells = tables.frame(comparison, summaries)

@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from ...bench.plot import Point, pareto_front, write_names
+from ...leftovers import replacing
 from . import fonts, metrics
-from .files import replace
 from .read import Comparison
 from .statistics import Summary
 
@@ -56,7 +56,7 @@ def _save(figure: Figure, file: Path) -> None:
     FigureCanvasAgg(figure)
     with fonts.chosen():
         for suffix in (".png", ".pdf"):
-            with replace(file.with_suffix(suffix)) as part:
+            with replacing(file.with_suffix(suffix)) as part:
                 figure.savefig(part, format=suffix[1:])
             figure.set_layout_engine("none")  # the second is laid out as the first, which took most of the time
 

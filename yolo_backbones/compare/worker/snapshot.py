@@ -15,7 +15,6 @@ order and augmentation then differ after a stop, as they do in Ultralytics.
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 import shutil
@@ -62,16 +61,13 @@ def save(trainer: Any) -> None:
         "order": loader.generator.get_state(),
         "mosaics": list(getattr(loader.dataset, "buffer", ())),
     }
-    file = folder / FILE
-    part = leftovers.unfinished(file)
-    torch.save(state, part)
-    os.replace(part, file)
+    with leftovers.replacing(folder / FILE) as part:
+        torch.save(state, part)
 
 
 def _copy(file: Path, target: Path) -> None:
-    part = leftovers.unfinished(target)
-    shutil.copyfile(file, part)
-    os.replace(part, target)
+    with leftovers.replacing(target) as part:
+        shutil.copyfile(file, part)
 
 
 @dataclass
