@@ -12,6 +12,7 @@ from . import (
     data_names,
     fusing,
     initialisation,
+    lightly,
     model_names,
     row_errors,
     training,
@@ -109,5 +110,11 @@ STEPS = (
         users_blocks.install,
         (),
         "rows cannot name them",
+    ),
+    Step(
+        "LightlyTrain",
+        lightly.install,
+        (),  # its own internals, and only where it is installed
+        "LightlyTrain cannot tell which rows of the package's models are the backbone, and does not pretrain them",
     ),
 )
