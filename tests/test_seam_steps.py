@@ -95,6 +95,7 @@ REMOVALS = {
         sys.modules["lightly_train._models.ultralytics.ultralytics"] = Frozen("adapter")
         vars(sys.modules["lightly_train._models.ultralytics.ultralytics"])["_get_backbone"] = lambda model: None
     """,
+    "Torch-Pruning": "import sys, types; sys.modules['torch_pruning'] = types.ModuleType('without DependencyGraph')",
 }
 
 

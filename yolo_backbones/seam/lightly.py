@@ -6,10 +6,7 @@ or of the head. It is imported before or after Ultralytics, or in most processes
 
 from __future__ import annotations
 
-import importlib.machinery
 import sys
-from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -25,28 +22,7 @@ _PROBE = 64  # pixels
 
 def install() -> None:
     """Teach the adapter, now or when it is imported."""
-    if ADAPTER in sys.modules:
-        _teach()
-    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
-
-
-class _Finder:
-    """Finds the adapter by the finders behind it, once, and has it taught after it has run."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name != ADAPTER:
-            return None
-        spec: importlib.machinery.ModuleSpec | None = None
-        for finder in [other for other in sys.meta_path if other is not self]:
-            spec = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
-            if spec is not None:
-                break
-        if spec is not None and spec.loader is not None:
-            import_hooks.call_after(spec.loader, name, _teach)
-        return spec
+    import_hooks.when_imported(ADAPTER, _teach)
 
 
 def _teach() -> None:
@@ -65,7 +41,26 @@ def _wrap_get_backbone(get_backbone: Function) -> Function:
     return get
 
 
-def backbone(network: Any) -> tuple[nn.Sequential, int]:
+class Rows(nn.Sequential):
+    """A model's first rows, each with the input that its `from` names.
+
+    Shape:
+        (B, c, H, W) -> the last row's map
+    """
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """Run the rows, and return the last one's output."""
+        outputs: list[Any] = []
+        for row in self.children():
+            if row.f == -1:
+                given: Any = outputs[-1] if outputs else x
+            else:
+                given = outputs[row.f] if isinstance(row.f, int) else [outputs[i] for i in row.f]
+            outputs.append(row(given))
+        return outputs[-1]
+
+
+def backbone(network: Any) -> tuple[Rows, int]:
     """Return the rows that LightlyTrain trains, and the channels of the last one's map.
 
     They are the backbone's, without an SPPF at their end, as it takes those of Ultralytics. A family that changes in
@@ -77,10 +72,9 @@ def backbone(network: Any) -> tuple[nn.Sequential, int]:
         if family.training is not None:
             family.training.keep(network)
     rows = network.yaml["backbone"]
-    rows = rows[: len(rows) - (rows[-1][2] == "SPPF")]
-    found: nn.Sequential = network.model[: len(rows)]
+    found = Rows(*network.model[: len(rows) - (rows[-1][2] == "SPPF")])
     was_training = found.training
-    first = next(found.parameters())
+    first = next(network.parameters())
     channels = network.yaml.get("channels", network.yaml.get("ch", 3))
     with torch.no_grad():
         image = torch.zeros(1, channels, _PROBE, _PROBE, device=first.device, dtype=first.dtype)

@@ -14,6 +14,7 @@ from . import (
     initialisation,
     lightly,
     model_names,
+    pruning,
     row_errors,
     training,
     users_blocks,
@@ -116,5 +117,11 @@ STEPS = (
         lightly.install,
         (),  # its own internals, and only where it is installed
         "LightlyTrain cannot tell which rows of the package's models are the backbone, and does not pretrain them",
+    ),
+    Step(
+        "Torch-Pruning",
+        pruning.install,
+        (),  # its own interface, and only where it is installed
+        "Torch-Pruning cannot follow the channels through FasterNet's and LSKNet's blocks, and fails on their models",
     ),
 )
