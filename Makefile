@@ -55,7 +55,7 @@ $(EXPORTS)/.ready: pyproject.toml
 	$(EXPORTS)/$(SCRIPTS)/python -m pip install --editable ".[dev,export-all]"
 	touch $@
 
-integrations: $(INTEGRATIONS)/.ready ## run the tests with LightlyTrain, Torch-Pruning and other tools, in an environment of their own
+integrations: $(INTEGRATIONS)/.ready ## run the tests with LightlyTrain and Torch-Pruning, in an environment of their own
 	$(INTEGRATIONS)/$(SCRIPTS)/python -m pytest tests/test_integrations.py --integrations $(ARGS)
 
 $(INTEGRATIONS)/.ready: pyproject.toml

@@ -52,10 +52,11 @@ class Rows(nn.Sequential):
         """Run the rows, and return the last one's output."""
         outputs: list[Any] = []
         for row in self.children():
-            if row.f == -1:
+            source: Any = row.f
+            if source == -1:
                 given: Any = outputs[-1] if outputs else x
             else:
-                given = outputs[row.f] if isinstance(row.f, int) else [outputs[i] for i in row.f]
+                given = outputs[source] if isinstance(source, int) else [outputs[i] for i in source]
             outputs.append(row(given))
         return outputs[-1]
 

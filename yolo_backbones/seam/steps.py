@@ -122,6 +122,6 @@ STEPS = (
         "Torch-Pruning",
         pruning.install,
         (),  # its own interface, and only where it is installed
-        "Torch-Pruning cannot follow the channels through FasterNet's and LSKNet's blocks, and fails on their models",
+        "Torch-Pruning cannot follow the channels through some families' blocks, and fails on their models",
     ),
 )
