@@ -10,15 +10,17 @@ EXTRAS ?= dev,export,bench,ray
 READY := $(VENV)/.ready
 # Every export format: gigabytes, and older releases of what the others share.
 EXPORTS := $(VENV)-exports
+# The tools that the package is tried with: gigabytes, too.
+INTEGRATIONS := $(VENV)-integrations
 # Those that need neither arguments nor training; the last writes what the others found into the documents.
 BENCHMARKS := benchmarks/models.py benchmarks/reference.py benchmarks/training.py benchmarks/growth.py benchmarks/roofline.py \
     benchmarks/report.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fast test fuzz crashes exports gpu compat upstream check format bench clean
+.PHONY: help install demo fast test fuzz crashes exports integrations gpu compat upstream check format bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY) ## make .venv with the package, its tools and what export needs
 
@@ -56,6 +58,15 @@ $(EXPORTS)/.ready: pyproject.toml
 gpu: $(READY) ## run the tests that need a GPU
 	$(BIN)/python -m pytest tests/test_gpu.py $(ARGS)
 
+integrations: $(INTEGRATIONS)/.ready ## run the tests with LightlyTrain and Torch-Pruning, in an environment of their own
+	$(INTEGRATIONS)/$(SCRIPTS)/python -m pytest tests/test_integrations.py --integrations $(ARGS)
+
+$(INTEGRATIONS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(INTEGRATIONS)
+	$(INTEGRATIONS)/$(SCRIPTS)/python -m pip install --upgrade pip
+	$(INTEGRATIONS)/$(SCRIPTS)/python -m pip install --editable ".[dev,integrations]"
+	touch $@
+
 compat: $(READY) ## try old and new releases of Ultralytics, Python, torch and timm; ARGS="--only 8.2.0" chooses
 	$(BIN)/python compatibility/releases.py $(ARGS)
 
@@ -76,5 +87,5 @@ bench: $(READY) ## measure the figures of README's performance section, and writ
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
 
 clean: ## remove the environments and what tools left behind
-	rm -rf $(VENV) $(EXPORTS) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(EXPORTS) $(INTEGRATIONS) build dist .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

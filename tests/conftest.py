@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exports", action="store_true", help="fail where the packages of an export format are missing")
+    parser.addoption("--integrations", action="store_true", help="fail where the packages of a tool are missing")
 
 
 RunCli = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -51,7 +51,7 @@ def site(tmp_path: Path) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    for name in ("__init__.py", "_autoload.py", "environment.py"):
+    for name in ("__init__.py", "_autoload.py", "environment.py", "import_hooks.py"):
         shutil.copy(PACKAGE / name, tmp_path / "yolo_backbones")
     return tmp_path
 

@@ -87,6 +87,15 @@ REMOVALS = {
     "published networks' settings": "del torch_utils.initialize_weights",
     "training hooks": "del callbacks.default_callbacks",
     "blocks of the user's own": "os.environ['YOLO_BACKBONES_BLOCKS'] = 'nowhere.py'",
+    "LightlyTrain": """
+        import sys, types
+        class Frozen(types.ModuleType):
+            def __setattr__(self, name, value):
+                raise AttributeError(f"{name} cannot be set")
+        sys.modules["lightly_train._models.ultralytics.ultralytics"] = Frozen("adapter")
+        vars(sys.modules["lightly_train._models.ultralytics.ultralytics"])["_get_backbone"] = lambda model: None
+    """,
+    "Torch-Pruning": "import sys, types; sys.modules['torch_pruning'] = types.ModuleType('without DependencyGraph')",
 }
 
 

@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
-from . import environment
+from . import environment, import_hooks
 
 TASKS = "ultralytics.nn.tasks"
 SEAM = "yolo_backbones.seam"
@@ -30,7 +29,7 @@ def find_spec(asked: object, name: str, path: Sequence[str] | None, target: Modu
         spec: ModuleSpec | None = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
         if spec is not None:
             if spec.loader is not None and (name == TASKS or TASKS not in sys.modules):
-                _run_safely(_activate_after, spec.loader, name)
+                _run_safely(import_hooks.call_after, spec.loader, name, activate)
             return spec
     return None
 
@@ -49,30 +48,6 @@ def _activate() -> None:
     from yolo_backbones import seam
 
     seam.activate()
-
-
-def _activate_after(loader: Any, name: str) -> None:
-    """Have the loader activate the plugin right after it has run the module called `name`.
-
-    Its `exec_module` is replaced on the instance, and only until then. A proxy loader would hide what inspect, pkgutil
-    and debuggers ask of a loader: `get_source`, `get_data`, `is_package`.
-    """
-    run = loader.exec_module
-    before = vars(loader).get("exec_module")
-
-    def exec_module(module: ModuleType) -> None:
-        if module.__name__ != name:  # a zip file has one loader for many modules
-            run(module)
-            return
-        if vars(loader).get("exec_module") is exec_module:  # else others have replaced it since, and undo it
-            if before is None:
-                del loader.exec_module
-            else:
-                loader.exec_module = before
-        run(module)
-        activate()
-
-    loader.exec_module = exec_module
 
 
 def _run_safely(step: Callable[..., None], *arguments: object) -> None:

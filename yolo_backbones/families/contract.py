@@ -97,6 +97,9 @@ class TrainingHook(Protocol):
             ValueError: an option is invalid; the message names it, its value and the rule.
         """
 
+    def keep(self, model: nn.Module) -> None:
+        """Have the next training go on from the blocks as they are, as behind a training that is not Ultralytics'."""
+
     def on_train_start(self, trainer: Any, config: Mapping[str, Any]) -> None:
         """Act on Ultralytics' callback of that name."""
 

@@ -20,6 +20,7 @@ from ..layers.conv import ConvBN, EntryConvBN
 from ..layers.csp import C2fOf, C3k2Of
 from ..layers.in_place import activate, add
 from ..layers.memory_format import channels_last
+from ..layers.prunable import Prunable, keep_inputs, keep_outputs
 from ..layers.stochastic_depth import drop_path as _drop_path
 from ..layers.stochastic_depth import linear_rates
 from ..layers.tracing import exporting
@@ -77,7 +78,7 @@ class FasterMerge(EntryConvBN):
         super().__init__(c1, c2, k, k, p=0)
 
 
-class PartialConv(nn.Module):
+class PartialConv(Prunable):
     """A 3x3 convolution on the first `c / n_div` channels; the others pass unchanged (paper, Sec. 3.2).
 
     Both forms give the same output. `split_cat` joins two parts. `slicing` overwrites part of a copy, at inference
@@ -96,7 +97,7 @@ class PartialConv(nn.Module):
         super().__init__()
         self.convolved = c // n_div
         self.untouched = c - self.convolved
-        self.conv = nn.Conv2d(self.convolved, self.convolved, 3, padding=1, bias=False)
+        self.conv: nn.Module = nn.Conv2d(self.convolved, self.convolved, 3, padding=1, bias=False)
         self.slicing = form == "slicing"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -107,6 +108,21 @@ class PartialConv(nn.Module):
             return y
         first, rest = x.split((self.convolved, self.untouched), 1)
         return torch.cat((self.conv(first), rest), 1)
+
+    @property
+    def width(self) -> int:
+        """Channels in and out."""
+        return self.convolved + self.untouched
+
+    def keep(self, channels: Sequence[int]) -> None:
+        """Remove all channels but these."""
+        convolved = [i for i in channels if i < self.convolved]
+        self.convolved, self.untouched = len(convolved), len(channels) - len(convolved)
+        if not convolved:
+            self.conv = nn.Identity()
+        elif isinstance(self.conv, nn.Conv2d):
+            keep_outputs(self.conv, convolved)
+            keep_inputs(self.conv, convolved)
 
 
 class FasterBlock(nn.Module):

@@ -23,6 +23,7 @@ from ..layers.fold import set_weights
 from ..layers.in_place import activate, add, multiply
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting, scale_and_shift
+from ..layers.prunable import Prunable, keep_inputs, keep_outputs
 from ..layers.stochastic_depth import drop_path as _drop_path
 from ..layers.stochastic_depth import linear_rates
 from ..layers.tracing import exporting
@@ -94,7 +95,7 @@ class GappedConv(nn.Conv2d):
         return x.reshape(b, h * d, w * d, c).permute(0, 3, 1, 2)[..., :height, :width]
 
 
-class SelectiveKernel(nn.Module):
+class SelectiveKernel(Prunable):
     """Two depthwise kernels of different reach, weighted at each pixel (paper, Sec. 3).
 
     The first is 5x5. The second, on its output, is 7x7 with dilation 3: together they cover 23 pixels. Mean and maximum
@@ -139,6 +140,25 @@ class SelectiveKernel(nn.Module):
     def scales(self, x: torch.Tensor) -> bool:
         """Tell whether `forward` scales the product down, rather than the merged weights."""
         return x.dtype is torch.float16 and not self.scaled
+
+    @property
+    def width(self) -> int:
+        """Channels in and out."""
+        return self.near.out_channels
+
+    def keep(self, channels: Sequence[int]) -> None:
+        """Remove all channels but these; of the reduced maps the weakest, so that they stay half as wide."""
+        for conv in (self.near, self.far, self.expand):
+            keep_outputs(conv, channels)
+        for conv in (self.reduce_near, self.reduce_far):
+            keep_inputs(conv, channels)
+        half = min(max(1, len(channels) // 2), self.expand.in_channels)
+        weights = self.reduce_near.weight, self.reduce_far.weight, self.expand.weight.transpose(0, 1)
+        strength = torch.stack([weight.detach().flatten(1).norm(dim=1) for weight in weights]).prod(0)
+        strongest = sorted(strength.topk(half).indices.tolist())
+        keep_outputs(self.reduce_near, strongest)
+        keep_outputs(self.reduce_far, strongest)
+        keep_inputs(self.expand, strongest)
 
 
 class LSKBlock(Mergeable):

@@ -146,7 +146,6 @@ class SKConv(Mergeable):
         d = max(int(c2 / r), L)
         plain = form == "plain"
         self.split = split
-        self.share = c_in
         self.branches = nn.ModuleList(
             ConvBN(c_in, c2, 3 + 2 * i, s, g=g, act=nn.ReLU(inplace=True), bias=True)
             if plain
@@ -161,7 +160,7 @@ class SKConv(Mergeable):
         """Split, fuse and select."""
         n = len(self.branches)
         # Every split has constant sizes: an exported graph then has no arithmetic on shapes.
-        parts = x.split(self.share, 1) if self.split else [x] * n
+        parts = x.split([_inputs(branch) for branch in self.branches], 1) if self.split else [x] * n
         maps = [branch(part) for branch, part in zip(self.branches, parts)]
         # The sum of the means is the mean of the sum, and needs no map of the sum.
         z = functools.reduce(torch.add, [F.adaptive_avg_pool2d(m, 1) for m in maps])
@@ -190,6 +189,13 @@ class SKConv(Mergeable):
             first, second = parameter.chunk(2)
             setattr(select, name, nn.Parameter(first - second, requires_grad=parameter.requires_grad))
         self.merged = True
+
+
+def _inputs(branch: nn.Module) -> int:
+    """Return the channels that a branch reads; pruning makes them fewer."""
+    conv = branch.conv
+    assert isinstance(conv, nn.Conv2d)
+    return conv.in_channels
 
 
 def _blend(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor, branch: nn.Module) -> torch.Tensor:

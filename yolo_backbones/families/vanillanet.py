@@ -217,6 +217,11 @@ class DeepTrainingHook:
         """
         DeepTraining.of(config)
 
+    def keep(self, model: nn.Module) -> None:
+        """Have the slope count as learned; it is 1 where nobody has trained a model yet."""
+        for pair in deep_convs(model):
+            pair.slope = pair.slope
+
     def on_train_start(self, trainer: Any, config: Mapping[str, Any]) -> None:
         """Log the schedule of the slope."""
         pairs = deep_convs(trainer.model)

@@ -12,7 +12,9 @@ from . import (
     data_names,
     fusing,
     initialisation,
+    lightly,
     model_names,
+    pruning,
     row_errors,
     training,
     users_blocks,
@@ -109,5 +111,17 @@ STEPS = (
         users_blocks.install,
         (),
         "rows cannot name them",
+    ),
+    Step(
+        "LightlyTrain",
+        lightly.install,
+        (),  # its own internals, and only where it is installed
+        "LightlyTrain cannot tell which rows of the package's models are the backbone, and does not pretrain them",
+    ),
+    Step(
+        "Torch-Pruning",
+        pruning.install,
+        (),  # its own interface, and only where it is installed
+        "Torch-Pruning cannot follow the channels through some families' blocks, and fails on their models",
     ),
 )
