@@ -18,7 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 IMGSZ = 64
-STEPS = "build", "fuse", "train", "reload", "export"
+STOCK = "yolov8n.yaml"
+STEPS = "build", "fuse", "train", "reload", "export"  # of stock, to which the others are aligned
+ALIGN = "align"
 # Of a merged network's boxes in pixels and scores, and of an exported one's.
 TOLERANCE = 2e-2
 
@@ -31,12 +33,17 @@ def main() -> None:
     args = parser.parse_args()
     life = Life(args.model, args.data, args.folder.resolve())
     found: dict[str, str] = {}
-    for step in STEPS:
+    for step in steps_of(args.model):
         found[step] = attempt(getattr(life, step))
         if found[step] != "ok" and step in {"build", "train"}:
             break
     print("FOUND " + json.dumps(found), flush=True)
     os._exit(0)  # ONNX Runtime's threads of old releases may hang at the end
+
+
+def steps_of(model: str) -> tuple[str, ...]:
+    """Return what is tried of a model."""
+    return STEPS if model == STOCK else (*STEPS, ALIGN)
 
 
 def attempt(step: Callable[[], None]) -> str:
@@ -73,16 +80,11 @@ class Life:
 
     def train(self) -> None:
         """Train it by the `yolo` command."""
-        yolo = Path(sys.executable).with_name("yolo")
         options = {
             "model": self.name, "data": self.data, "epochs": 1, "imgsz": IMGSZ, "batch": 4, "workers": 0,
             "device": "cpu", "project": self.folder, "name": "run", "plots": False, "exist_ok": True,
         }  # fmt: skip
-        command = [str(yolo), "detect", "train", *(f"{key}={value}" for key, value in options.items())]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=900)
-        if done.returncode:
-            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            raise RuntimeError(said[-1] if said else f"yolo train returned {done.returncode}")
+        self.call("yolo", "detect", "train", *(f"{key}={value}" for key, value in options.items()))
         self.checkpoint = self.folder / "run" / "weights" / "best.pt"
         if not self.checkpoint.is_file():
             raise FileNotFoundError("yolo train left no best.pt")
@@ -107,6 +109,29 @@ class Life:
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         (output,) = session.run(None, {session.get_inputs()[0].name: self.image.numpy()})
         self.compare(torch.from_numpy(output), self.trained)
+
+    def align(self) -> None:
+        """Align it to an untrained stock detector by the command, and open what comes out."""
+        import torch
+        from ultralytics import YOLO
+
+        teacher, file = self.folder / "teacher.pt", self.folder / "aligned.pt"
+        torch.manual_seed(0)
+        torch.save({"model": YOLO(STOCK).model, "train_args": {}}, teacher)
+        self.call(
+            "yolo-backbones", "align", self.name, "--teacher", str(teacher), "--images", self.data, "--adapters",
+            "--epochs", "1", "-o", str(file), f"imgsz={IMGSZ}", "batch=4", "workers=0", "device=cpu",
+        )  # fmt: skip
+        if not bool(self.run(YOLO(file).model.float().eval()).isfinite().all()):
+            raise ValueError("the aligned model's output is not finite")
+
+    def call(self, program: str, *arguments: object) -> None:
+        """Run a command of this environment; its last line is the error."""
+        command = [str(Path(sys.executable).with_name(program)), *map(str, arguments)]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=900)
+        if done.returncode:
+            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            raise RuntimeError(said[-1] if said else f"{program} returned {done.returncode}")
 
     def run(self, model):
         """Return the model's first output for the image."""

@@ -5,7 +5,7 @@
     python compatibility/releases.py --report           # writes the table anew from what was found before
 
 Each row is a set of releases. In it, stock YOLOv8n, each family and a network of timm are built, merged, trained by the
-`yolo` command, opened again and exported (probe.py). Results go to `results.json` and, as a table, to
+`yolo` command, opened again, exported and aligned to stock (probe.py). Results go to `results.json` and, as a table, to
 docs/compatibility.md. Ends with 1 if a step failed that stock passes.
 """
 
@@ -26,7 +26,6 @@ import probe
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).with_name("results.json")
 TABLE = ROOT / "docs" / "compatibility.md"
-STOCK = "yolov8n.yaml"
 TIMM = "yolov8n-resnet18.yaml"
 
 
@@ -94,7 +93,7 @@ def key(row: Row) -> str:
 def models() -> list[str]:
     """Return stock's model, each family's, and one of timm."""
     stems = sorted(path.stem for path in (ROOT / "cfg").glob("yolov8-*.yaml"))
-    return [STOCK, *(f"{stem.replace('yolov8', 'yolov8n')}.yaml" for stem in stems), TIMM]
+    return [probe.STOCK, *(f"{stem.replace('yolov8', 'yolov8n')}.yaml" for stem in stems), TIMM]
 
 
 def examine(uv: str, row: Row) -> dict:
@@ -162,12 +161,12 @@ def versions(python: Path, env: dict[str, str], folder: Path) -> dict[str, str]:
 
 def faults(row: Row, result: dict) -> list[str]:
     """List the steps that fail though stock passes them."""
-    stock = result["models"].get(STOCK, {})
+    stock = result["models"].get(probe.STOCK, {})
     return [
         f"{key(row)}: {model}: {step}: {said}"
         for model, steps in result["models"].items()
         for step, said in steps.items()
-        if said != "ok" and stock.get(step) == "ok"
+        if said != "ok" and stock_passes(stock, step)
     ]
 
 
@@ -179,8 +178,8 @@ def report(rows: list[tuple[Row, dict]]) -> str:
         "",
         "Written by `make compat` (`compatibility/releases.py`), which makes an environment for each row with uv.",
         "In it, every model is built, merged by `fuse()`, trained for an epoch by `yolo train`, opened again, and",
-        "exported to ONNX, where its output is compared. A cell says ok, or at which step it failed; a step at which",
-        "stock fails as well is in brackets.",
+        "exported to ONNX, where its output is compared, and aligned to stock. A cell says ok, or at which step it",
+        "failed; a step at which stock fails as well is in brackets.",
         "",
         f"| Python | Ultralytics | torch | timm | {' | '.join(names)} |",
         f"|---|---|---|---|{'---|' * len(names)}",
@@ -192,8 +191,8 @@ def report(rows: list[tuple[Row, dict]]) -> str:
             lines.append(f"| {row.python} | {row.title} | | | could not be installed {'| ' * len(names)}|")
             notes.append(f"- {key(row)}: could not be installed: {result['reason']}")
             continue
-        stock = result["models"][STOCK]
-        cells = [cell(result["models"].get(model, {}), stock) for model in models()]
+        stock = result["models"][probe.STOCK]
+        cells = [cell(model, result["models"].get(model, {}), stock) for model in models()]
         about = [found["python"], found["ultralytics"], found["torch"].partition("+")[0], found["timm"]]
         lines.append(f"| {' | '.join(about + cells)} |")
         notes += [f"- {line}" for line in failures(row, result)]
@@ -202,13 +201,17 @@ def report(rows: list[tuple[Row, dict]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cell(steps: dict[str, str], stock: dict[str, str]) -> str:
-    for step in probe.STEPS:
+def stock_passes(stock: dict[str, str], step: str) -> bool:
+    return step == probe.ALIGN or stock.get(step) == "ok"
+
+
+def cell(model: str, steps: dict[str, str], stock: dict[str, str]) -> str:
+    for step in probe.steps_of(model):
         if step not in steps:
             break
         if steps[step] != "ok":
-            return step if stock.get(step) == "ok" else f"({step})"
-    return "ok" if set(steps) == set(probe.STEPS) else "not tried"
+            return step if stock_passes(stock, step) else f"({step})"
+    return "ok" if set(steps) == set(probe.steps_of(model)) else "not tried"
 
 
 def failures(row: Row, result: dict) -> list[str]:

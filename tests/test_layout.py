@@ -57,6 +57,26 @@ def test_no_file_outside_of_families_names_one():
     assert {file: found for file, found in named.items() if found} == {}
 
 
+# What others' packages keep to themselves, and may rename or not have had in the oldest release that is supported.
+PRIVATE = {
+    "torch.utils._python_dispatch.TorchDispatchMode": "in torch since 1.12",
+    "torch.utils._pytree.tree_leaves": "in torch since 2.2",
+}
+
+
+def test_a_private_import_is_in_the_oldest_release_too():
+    """CI has the newest torch alone; `make compat` tries the others, and rarely."""
+    found = set()
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+    private = re.compile(r"\.(_(?!_)\w+)")
+    assert {name for name in found if private.search(name) and not name.startswith("yolo_backbones")} == set(PRIVATE)
+
+
 def test_a_long_file_says_why():
     long = [file for file in FILES if len(file.read_text(encoding="utf-8").splitlines()) > MOST_LINES]
     for file in long:

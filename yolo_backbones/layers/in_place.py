@@ -14,9 +14,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as torch_module
 
 from .tracing import exporting
+
+# Hooks on all modules. torch tells of them by these dictionaries alone, which its releases have since 2.0.
+_HOOKS_ON_ALL = [
+    getattr(torch_module, f"_global_{kind}_hooks") for kind in ("forward", "forward_pre", "backward", "backward_pre")
+]
 
 
 def watched(*modules: nn.Module) -> bool:
@@ -26,7 +31,7 @@ def watched(*modules: nn.Module) -> bool:
     """
     if torch.compiler.is_compiling():
         return False
-    return bool(_has_any_global_hook()) or any(map(_has_hooks, modules))
+    return any(_HOOKS_ON_ALL) or any(map(_has_hooks, modules))
 
 
 def _has_hooks(module: nn.Module) -> bool:
