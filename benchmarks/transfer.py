@@ -2,14 +2,15 @@ r"""What each start is worth on few labelled pictures: from scratch, the teacher
 
     python benchmarks/transfer.py                          # the simulation; an hour and a half on 2 cores
     python benchmarks/transfer.py --device 0 --jobs 12     # on a GPU, so many trainings at once
+    python benchmarks/transfer.py --labelled 16 64 256 1024 --families starnet  # by how much there is to learn from
     python benchmarks/transfer.py --source path/to/bccd/data.yaml --target path/to/bccd/data.yaml \
         --teacher-epochs 40 --align-epochs 15 --epochs 25 --equal --imgsz 224 --out runs/transfer-bccd
 
 The simulation stands for a user's few hundred pictures and a teacher trained on COCO. The source is drawn: 2,048
 pictures of shapes, in colour. The target is 64 labelled pictures, grey and noisy, with other classes, and 256 more to
-validate on. Stock YOLOv8n is trained on the source. Each family's backbone is aligned to it on the source's pictures,
-without labels, and then everything is trained on the target. `--equal` trains the starts that were not aligned for the
-alignment's epochs more.
+validate on; `--labelled` draws other numbers of them. Stock YOLOv8n is trained on the source. Each family's backbone is
+aligned to it on the source's pictures, without labels, and then everything is trained on the target. `--equal` trains
+the starts that were not aligned for the alignment's epochs more.
 
 Each training is one `yolo train` in a process of its own. One that is finished in `--out` is not repeated. Prints
 mAP50-95 of the best epoch, mean and standard deviation over seeds, and the ratio to stock fine-tuned; writes them to
@@ -40,7 +41,7 @@ from yolo_backbones.families import families
 
 MAP = "metrics/mAP50-95(B)"
 STOCK = "yolov8n.yaml"
-SCRATCH, NECK, ALIGNED = "from scratch", "neck and head", "aligned"
+SCRATCH, NECK, ALIGNED, TUNED = "from scratch", "neck and head", "aligned", "fine-tuned"
 
 # The target's classes and what is drawn of each. The teacher knows none of these names.
 KINDS = {"round": ("circle", "ring"), "cornered": ("rectangle", "triangle"), "spiked": ("star",)}
@@ -51,6 +52,7 @@ NOISE = 20  # standard deviation of the target's noise, of 255
 class Run:
     """A training on the target."""
 
+    target: str  # folder in `--out`
     model: str
     start: str
     seed: int
@@ -59,7 +61,7 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its folder."""
-        return f"{Path(self.model).stem}-{self.start.replace(' ', '-')}-seed{self.seed}"
+        return f"{self.target}-{Path(self.model).stem}-{self.start.replace(' ', '-')}-seed{self.seed}"
 
 
 def main() -> None:
@@ -68,6 +70,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--source", help="data set's YAML; drawn by default")
     parser.add_argument("--target", help="data set's YAML; drawn by default")
+    parser.add_argument("--labelled", type=int, nargs="+", default=[64], help="pictures of the target that is drawn")
     parser.add_argument("--teacher-epochs", type=int, default=40)
     parser.add_argument("--align-epochs", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=60, help="on the target")
@@ -81,7 +84,10 @@ def main() -> None:
     args.out = args.out.resolve()
     args.out.mkdir(parents=True, exist_ok=True)
     source = args.source or draw_source(args.out / "source", args.imgsz)
-    target = args.target or draw_target(args.out / "target", args.imgsz)
+    if args.target:
+        targets = {"target": args.target}
+    else:
+        targets = {f"target{n}": draw_target(args.out / f"target{n}", args.imgsz, n) for n in args.labelled}
 
     teacher = train(
         "teacher", {"model": STOCK, "data": source, "epochs": args.teacher_epochs, "workers": loaders(args, 1)}, args
@@ -89,27 +95,33 @@ def main() -> None:
     print(f"teacher: {best(args.out / 'teacher'):.3f} on its own data", flush=True)
     with ThreadPoolExecutor(args.jobs) as pool:
         aligned = dict(zip(args.families, pool.map(lambda family: align(family, teacher, source, args), args.families)))
-        runs = plan(teacher, aligned, args)
-        for run in pool.map(lambda run: (train(run.name, {**run.options, "data": target}, args), run)[1], runs):
+        runs = [run for name, data in targets.items() for run in plan(name, data, teacher, aligned, args)]
+        for run in pool.map(lambda run: (train(run.name, run.options, args), run)[1], runs):
             print(f"{run.name}: {best(args.out / run.name):.3f}", flush=True)
     free = {"device", "jobs", "out"}
     whole = all(value == parser.get_default(name) for name, value in vars(args).items() if name not in free)
     report(runs, args.out, RESULTS if whole else args.out, hardware(device_of(args.device)))
 
 
-def plan(teacher: Path, aligned: dict[str, Path], args: argparse.Namespace) -> list[Run]:
-    """List every training on the target."""
+def plan(target: str, data: str, teacher: Path, aligned: dict[str, Path], args: argparse.Namespace) -> list[Run]:
+    """List every training on a target."""
     longer = args.epochs + args.align_epochs if args.equal else args.epochs
-    runs = []
-    for seed in range(args.seeds):
-        runs.append(Run(STOCK, SCRATCH, seed, {"model": STOCK, "pretrained": False, "epochs": longer}))
-        runs.append(Run(STOCK, "fine-tuned", seed, {"model": teacher, "epochs": longer}))
-        for family, checkpoint in aligned.items():
-            model = f"yolov8n-{family}.yaml"
-            runs.append(Run(model, SCRATCH, seed, {"model": model, "pretrained": False, "epochs": longer}))
-            runs.append(Run(model, NECK, seed, {"model": model, "pretrained": teacher, "epochs": longer}))
-            runs.append(Run(model, ALIGNED, seed, {"model": checkpoint, "epochs": args.epochs}))
-    return [Run(run.model, run.start, run.seed, {**run.options, "seed": run.seed}) for run in runs]
+    starts: list[tuple[str, str, dict[str, object]]] = [
+        (STOCK, SCRATCH, {"model": STOCK, "pretrained": False, "epochs": longer}),
+        (STOCK, TUNED, {"model": teacher, "epochs": longer}),
+    ]
+    for family, checkpoint in aligned.items():
+        model = f"yolov8n-{family}.yaml"
+        starts += [
+            (model, SCRATCH, {"model": model, "pretrained": False, "epochs": longer}),
+            (model, NECK, {"model": model, "pretrained": teacher, "epochs": longer}),
+            (model, ALIGNED, {"model": checkpoint, "epochs": args.epochs}),
+        ]
+    return [
+        Run(target, model, start, seed, {**options, "data": data, "seed": seed})
+        for seed in range(args.seeds)
+        for model, start, options in starts
+    ]
 
 
 def train(name: str, options: dict[str, object], args: argparse.Namespace) -> Path:
@@ -168,21 +180,21 @@ def best(folder: Path) -> float:
 
 
 def report(runs: Sequence[Run], folder: Path, out: Path, machine: str) -> None:
-    """Print and write a row for each model and start."""
-    found: dict[tuple[str, str], list[float]] = {}
+    """Print and write a row for each target, model and start."""
+    found: dict[tuple[str, str, str], list[float]] = {}
     for run in runs:
-        found.setdefault((run.model, run.start), []).append(best(folder / run.name))
-    stock = statistics.mean(found[STOCK, "fine-tuned"])
+        found.setdefault((run.target, run.model, run.start), []).append(best(folder / run.name))
     rows = []
-    print(f"\n{'model':22} {'start':14} {'mAP50-95':>8} {'sd':>6} {'of stock fine-tuned':>20}")
-    for (model, start), values in sorted(found.items(), key=lambda item: item[0][0]):
+    print(f"\n{'target':10} {'model':22} {'start':14} {'mAP50-95':>8} {'sd':>6} {'of stock fine-tuned':>20}")
+    for (target, model, start), values in found.items():
+        stock = statistics.mean(found[target, STOCK, TUNED])
         share = statistics.mean(values) / stock if stock else float("nan")
         mean, deviation = statistics.mean(values), statistics.stdev(values) if values[1:] else float("nan")
         rows.append({
-            "model": Path(model).stem, "start": start, "seeds": len(values), "mAP50-95": round(mean, 4),
-            "sd": round(deviation, 4), "ratio": round(share, 3),
+            "target": target, "model": Path(model).stem, "start": start, "seeds": len(values),
+            "mAP50-95": round(mean, 4), "sd": round(deviation, 4), "ratio": round(share, 3),
         })  # fmt: skip
-        print(f"{Path(model).stem:22} {start:14} {mean:8.3f} {deviation:6.3f} {share:20.2f}")
+        print(f"{target:10} {Path(model).stem:22} {start:14} {mean:8.3f} {deviation:6.3f} {share:20.2f}")
     write_csv(out / "transfer.csv", rows, machine)
 
 
@@ -192,11 +204,11 @@ def draw_source(folder: Path, imgsz: int) -> str:
     return write_yaml(folder, list(shapes.CLASSES))
 
 
-def draw_target(folder: Path, imgsz: int) -> str:
+def draw_target(folder: Path, imgsz: int, train: int) -> str:
     """Draw other pictures, grey and noisy, with other classes."""
     kinds = [next(i for i, names in enumerate(KINDS.values()) if name in names) for name in shapes.CLASSES]
     if not (folder / "data.yaml").exists():
-        shapes.draw(folder, train=64, val=256, imgsz=imgsz, seed=1)
+        shapes.draw(folder, train=train, val=256, imgsz=imgsz, seed=1)
         noise = np.random.default_rng(0)
         for file in sorted(folder.glob("images/*/*")):
             grey = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
