@@ -1,0 +1,344 @@
+"""Fine-tuning: a backbone that is frozen at first and learns more slowly, by the model's YAML."""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import run
+from torch import nn, optim
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import LOGGER, ROOT
+
+from yolo_backbones import configs
+from yolo_backbones.seam.fine_tuning import FineTuning, slow_down
+
+QUICK = {"imgsz": 64, "batch": 4, "workers": 0, "plots": False, "device": "cpu", "verbose": False, "val": False}
+STOCK = ROOT / "cfg" / "models" / "v8" / "yolov8.yaml"
+SCRIPT = Path(__file__).with_name("two_processes.py")
+try:
+    from ultralytics.optim import MuSGD
+except ImportError:  # older releases
+    MUSGD = []
+else:
+    MUSGD = ["MuSGD"]
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes a model's YAML with options of fine-tuning."""
+
+    def write(name: str = "yolov8n-starnet", **options) -> Path:
+        file = tmp_path / f"{name}.yaml"
+        shipped = STOCK if name == "yolov8n" else configs.find_model(Path(file.name))
+        said = yaml.safe_dump(options) if options else ""
+        file.write_text(f"{shipped.read_text(encoding='utf-8')}\n{said}", encoding="utf-8")
+        return file
+
+    return write
+
+
+class Seen:
+    """What a training does, as its own callbacks see it."""
+
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+        self.rates: list[dict[str, float]] = []  # of each step, by parameter
+        self.frozen: list[set[int]] = []  # rows whose parameters want no gradient, in each epoch
+        self.still: list[set[int]] = []  # rows whose BatchNorms keep their statistics
+        self.trainer = None
+
+    def epoch_start(self, trainer) -> None:
+        self.trainer = trainer
+        if not self.epochs:
+            names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+            trainer.optimizer.register_step_pre_hook(
+                lambda optimizer, *_: self.rates.append(
+                    {names[id(p)]: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+                )
+            )
+        self.epochs.append(trainer.epoch)
+
+    def epoch_end(self, trainer) -> None:
+        frozen, still = set(), set()
+        for i, row in enumerate(trainer.model.model[:-1]):
+            wanted = {parameter.requires_grad for parameter in row.parameters()}
+            assert len(wanted) <= 1
+            modes = {module.training for module in row.modules() if isinstance(module, nn.BatchNorm2d)}
+            assert len(modes) <= 1
+            frozen |= {i} if wanted == {False} else set()
+            still |= {i} if modes == {False} else set()
+        self.frozen.append(frozen)
+        self.still.append(still)
+
+
+@pytest.fixture
+def train(few_shapes, tmp_path):
+    def start(model: YOLO | str | Path, folder: str = "run", **options) -> Seen:
+        model, seen = model if isinstance(model, YOLO) else YOLO(model), Seen()
+        model.add_callback("on_train_epoch_start", seen.epoch_start)
+        model.add_callback("on_train_epoch_end", seen.epoch_end)
+        model.train(**{"data": str(few_shapes), "project": str(tmp_path), "name": folder, **QUICK, **options})
+        return seen
+
+    return start
+
+
+def weights(trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def rows_with_parameters(model: str | Path, rows: range) -> set[int]:
+    return {i for i in rows if list(DetectionModel(str(model), verbose=False).model[i].parameters())}
+
+
+# ---- options ----
+
+
+@pytest.mark.parametrize("name", ["yolov8n-starnet", "yolov8n"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unfreeze_epoch": 0}, "unfreeze_epoch: 0, where a whole number of epochs from 1 on belongs"),
+        ({"unfreeze_epoch": 2.0}, "unfreeze_epoch: 2.0, where a whole number of epochs"),
+        ({"unfreeze_epoch": True}, "unfreeze_epoch: True, where a whole number of epochs"),
+        ({"unfreeze_epoch": "half"}, "unfreeze_epoch: 'half', where a whole number of epochs"),
+        ({"backbone_lr": 0}, "backbone_lr: 0, where a number above 0 belongs, such as 0.1"),
+        ({"backbone_lr": -0.1}, "backbone_lr: -0.1, where a number above 0"),
+        ({"backbone_lr": float("inf")}, "backbone_lr: inf, where a number above 0"),
+        ({"backbone_lr": False}, "backbone_lr: False, where a number above 0"),
+        ({"backbone_lr": "slow"}, "backbone_lr: 'slow', where a number above 0"),
+        ({"backbone_lr": None}, "backbone_lr: None, where a number above 0"),
+    ],
+)
+def test_wrong_values_are_refused_when_the_model_is_built(name, options, message, config):
+    with pytest.raises(ValueError, match=f"the model's YAML has {message}"):
+        YOLO(config(name, **options))
+    plain = yaml.safe_load(config(name).read_text())
+    with pytest.raises(ValueError, match=f"the model's YAML has {message}"):
+        DetectionModel({**plain, **options, "scale": "n"}, verbose=False)
+
+
+def test_without_the_package_the_options_are_ignored(config, run_cli):
+    code = f"from ultralytics import YOLO; YOLO({str(config('yolov8n', backbone_lr=0.1, unfreeze_epoch=1))!r})"
+    run_cli(["python", "-c", code], env={"YOLO_BACKBONES_DISABLE": "1"})
+
+
+# ---- learning rate ----
+
+
+OPTIMIZERS = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", *MUSGD]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_is_that_of_an_optimizer_with_further_groups(name):
+    def build(*groups: dict) -> optim.Optimizer:
+        options = {"momentum": 0.9, "nesterov": True} if name in {"SGD", "MuSGD"} else {}
+        muon = {"use_muon": True} if name == "MuSGD" else {}
+        kind = MuSGD if name == "MuSGD" else getattr(optim, name)
+        return kind([{**group, **muon} for group in groups], lr=0.1, weight_decay=0.01, **options)
+
+    def network() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
+
+    ours, theirs = network(), network()
+    one = build({"params": [*ours[:2].parameters()]}, {"params": [*ours[2].parameters()], "lr": 0.3})
+    slow_down(one, [*ours[0].parameters(), *ours[2].parameters()], FineTuning(backbone_lr=0.5))
+    other = build(
+        {"params": [*theirs[1].parameters()]},
+        {"params": [*theirs[0].parameters()], "lr": 0.05},
+        {"params": [*theirs[2].parameters()], "lr": 0.15},
+    )
+    for step in range(3):
+        image = torch.randn(4, 8)
+        for model, optimizer in ((ours, one), (theirs, other)):
+            optimizer.zero_grad()
+            model(image).square().sum().backward()
+            optimizer.step()
+        if step == 1:  # as where a training is resumed
+            one.load_state_dict(one.state_dict())
+    for mine, wanted in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, wanted)
+    assert [len(group["params"]) for group in one.param_groups] == [2, 1]
+    assert [group["lr"] for group in one.param_groups] == [0.1, 0.3]
+
+
+def test_a_step_that_fails_leaves_the_groups_for_the_next():
+    parameters = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))]
+    optimizer = optim.SGD(parameters, lr=0.1)
+    slow_down(optimizer, parameters[:1], FineTuning(backbone_lr=0.5))
+
+    def fail() -> None:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        optimizer.step(fail)
+    for parameter in parameters:
+        parameter.grad = torch.ones(2)
+    optimizer.step()
+    assert torch.equal(parameters[0], torch.full((2,), 0.95))
+    assert torch.equal(parameters[1], torch.full((2,), 0.9))
+    assert [group["params"] for group in optimizer.param_groups] == [parameters]
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "auto", *MUSGD])
+def test_each_step_has_stocks_rates_times_the_backbones(optimizer, train, config):
+    """In the warm-up as well, that of the biases included, which begins high."""
+    options = {"optimizer": optimizer, "epochs": 3, "warmup_epochs": 2, "nbs": 4}
+    plain = train(config(), "plain", **options)
+    slow = train(config(backbone_lr=0.1), "slow", **options)
+    assert len(plain.rates) == len(slow.rates) >= 5
+    backbone = tuple(f"model.{i}." for i in range(10))
+    for before, now in zip(plain.rates, slow.rates):
+        assert before.keys() == now.keys()
+        for name, rate in before.items():
+            assert now[name] == pytest.approx(rate * (0.1 if name.startswith(backbone) else 1), abs=1e-12), name
+    assert len({rate for step in plain.rates for rate in step.values()}) > 2  # a warm-up
+    assert len(plain.trainer.optimizer.param_groups) == len(slow.trainer.optimizer.param_groups)
+
+
+def test_at_1_the_training_is_the_same_bit_for_bit(train, config):
+    plain = train(config(), "plain", epochs=2, seed=1)
+    same = train(config(backbone_lr=1.0), "same", epochs=2, seed=1)
+    for name, value in weights(plain.trainer).items():
+        assert torch.equal(weights(same.trainer)[name], value), name
+
+
+@pytest.mark.parametrize(("model", "rows"), [("yolov8n", 10), ("yolov8n-resnet18", 1), ("yolov8n-starnet_s1", 1)])
+def test_stock_and_published_networks_have_a_backbone_too(model, rows, train, config, tmp_path):
+    if model == "yolov8n":
+        file = config(model, backbone_lr=0.1)
+    else:
+        from yolo_backbones import compose, write_yaml
+
+        file = tmp_path / f"{model}.yaml"
+        file.write_text(write_yaml.dumps(compose(*model.split("-")) | {"backbone_lr": 0.1}))
+    seen = train(file, epochs=1, warmup_epochs=0)
+    rates = defaultdict(set)
+    for name, rate in seen.rates[0].items():
+        rates[int(name.split(".")[1]) < rows].add(rate)
+    assert len(rates[True]) == len(rates[False]) == 1
+    assert max(rates[True]) == pytest.approx(0.1 * max(rates[False]))
+
+
+# ---- freezing ----
+
+
+@pytest.mark.parametrize("model", ["yolov8n-starnet", "yolov8n"])
+def test_the_backbone_is_frozen_and_then_learns(model, train, config):
+    file = config(model, unfreeze_epoch=2)
+    held = rows_with_parameters(file, range(10))
+    model, start = YOLO(file), {}
+    model.add_callback("on_train_start", lambda trainer: start.update(weights(trainer)))
+
+    def compare(trainer) -> None:
+        now = weights(trainer)
+        kept = {int(name.split(".")[1]) for name, value in start.items() if torch.equal(now[name], value)}
+        moved = {int(name.split(".")[1]) for name, value in start.items() if not torch.equal(now[name], value)}
+        assert (held <= kept - moved) is (trainer.epoch < 2)
+        assert moved >= {12, 15, 22} | (set() if trainer.epoch < 2 else held)
+
+    model.add_callback("on_train_epoch_end", compare)
+    seen = train(model, epochs=3, weight_decay=0.1)
+    assert seen.frozen == seen.still == [held, held, set()]
+
+
+@pytest.mark.parametrize(("freeze", "rows"), [(3, {0, 1, 2}), ([0, 22], {0}), ([], set()), (0, set())])
+def test_what_freeze_names_is_freed(freeze, rows, train, config):
+    seen = train(config(unfreeze_epoch=1), epochs=2, freeze=freeze)
+    assert seen.frozen == seen.still == [rows, set()]
+    head = dict(seen.trainer.model.model[22].named_parameters())
+    assert {name for name, parameter in head.items() if not parameter.requires_grad} == {"dfl.conv.weight"}
+    assert seen.trainer.args.freeze == freeze
+
+
+def test_a_published_network_alone_is_frozen(train, tmp_path):
+    from yolo_backbones import compose, write_yaml
+
+    file = tmp_path / "yolov8n-mine.yaml"
+    file.write_text(write_yaml.dumps(compose("yolov8n", "starnet_s1") | {"unfreeze_epoch": 1}))
+    seen = train(file, epochs=2)
+    assert seen.frozen == [{0}, set()]
+
+
+class Stop(Exception):
+    pass
+
+
+def stopped_after(epoch: int, model: Path) -> YOLO:
+    def stop(trainer) -> None:
+        if trainer.epoch == epoch:
+            raise Stop
+
+    model = YOLO(model)
+    model.add_callback("on_model_save", stop)
+    return model
+
+
+@pytest.mark.parametrize("freeze", [None, 10])
+@pytest.mark.parametrize("stop", [0, 2])
+def test_resuming_goes_on_before_and_after_the_epoch(stop, freeze, train, config, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    file = config(unfreeze_epoch=2, backbone_lr=0.5)
+    held = rows_with_parameters(file, range(10))
+    with pytest.raises(Stop):
+        train(stopped_after(stop, file), epochs=4, warmup_epochs=0, freeze=freeze)
+    caplog.clear()
+    seen = train(tmp_path / "run" / "weights" / "last.pt", resume=True)
+    assert seen.epochs == list(range(stop + 1, 4))
+    assert seen.frozen == seen.still == [held if epoch < 2 else set() for epoch in seen.epochs]
+    last = seen.rates[-1]
+    assert last["model.0.conv.weight"] == pytest.approx(0.5 * last["model.12.cv1.conv.weight"])
+    said = "rows 0 to 9 frozen in the first 2 of 4 epochs" if stop < 2 else "rows 0 to 9 learn since epoch 3 of 4"
+    assert f"Fine-tuning: {said}" in caplog.text
+
+
+def test_a_line_says_what_is_done(train, config, caplog, monkeypatch):
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    train(config(unfreeze_epoch=1, backbone_lr=0.1), epochs=2)
+    records = {id(record): record.getMessage() for record in caplog.records}  # each is there twice
+    assert [message for message in records.values() if message.startswith("Fine-tuning")] == [
+        "Fine-tuning: rows 0 to 9 frozen in the first 1 of 2 epochs (unfreeze_epoch: 1); the backbone, rows 0 to 9, "
+        "learns at 0.1 times the rate of the others",
+        "Fine-tuning: rows 0 to 9 learn from epoch 2 on",
+    ]
+    caplog.clear()
+    train(config(unfreeze_epoch=5), epochs=1)
+    assert "rows 0 to 9 frozen in all 1 epochs (unfreeze_epoch: 5)" in caplog.text
+    caplog.clear()
+    train(config(), epochs=1)
+    assert "Fine-tuning" not in caplog.text
+
+
+def test_a_checkpoint_carries_the_options(train, config, tmp_path):
+    file = config(unfreeze_epoch=1, backbone_lr=0.1)
+    held = rows_with_parameters(file, range(10))
+    train(file, "first", epochs=1)
+    last = YOLO(tmp_path / "first" / "weights" / "last.pt")
+    assert (last.model.yaml["unfreeze_epoch"], last.model.yaml["backbone_lr"]) == (1, 0.1)
+    seen = train(last, "second", epochs=2, warmup_epochs=0)
+    assert seen.frozen == [held, set()]
+    assert seen.rates[0]["model.0.conv.weight"] == pytest.approx(0.1 * seen.rates[0]["model.12.cv1.conv.weight"])
+
+
+# ---- several processes, other trainers ----
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("freeze", [None, 10])
+def test_two_processes_learn_what_one_does(freeze, config, few_shapes, tmp_path):
+    file = config(unfreeze_epoch=1, backbone_lr=0.5)
+    given = [] if freeze is None else ["--freeze", str(freeze)]
+    run([sys.executable, SCRIPT, file, few_shapes, tmp_path, *given], tmp_path, {"OMP_NUM_THREADS": "1"})
+    one, first, second = (torch.load(tmp_path / f"of{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    start = one["start"]
+    assert any(not torch.equal(start[name], value) for name, value in one["model"].items() if ".0.conv" in name)
+    for found in (first, second):
+        assert found["frozen"] == one["frozen"] == [True, False, False]
+        for name, value in one["model"].items():
+            within = 1e-5 * value.detach().abs().max().item()
+            torch.testing.assert_close(found["model"][name], value, rtol=1e-5, atol=within, msg=name)
