@@ -1,5 +1,7 @@
-"""Fine-tuning: a backbone that is frozen at first and learns more slowly, by the model's YAML."""
+"""Fine-tuning: a backbone that is frozen at first and learns more slowly, drops branches, keeps its statistics."""
 
+import copy
+import pickle
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -7,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import run
+from conftest import randomise_batch_norm, run
 from torch import nn, optim
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER, ROOT
 
-from yolo_backbones import configs
+from yolo_backbones import compose, configs, write_yaml
 from yolo_backbones.seam.fine_tuning import FineTuning, slow_down
 
 QUICK = {"imgsz": 64, "batch": 4, "workers": 0, "plots": False, "device": "cpu", "verbose": False, "val": False}
@@ -213,8 +215,6 @@ def test_stock_and_published_networks_have_a_backbone_too(model, rows, train, co
     if model == "yolov8n":
         file = config(model, backbone_lr=0.1)
     else:
-        from yolo_backbones import compose, write_yaml
-
         file = tmp_path / f"{model}.yaml"
         file.write_text(write_yaml.dumps(compose(*model.split("-")) | {"backbone_lr": 0.1}))
     seen = train(file, epochs=1, warmup_epochs=0)
@@ -257,8 +257,6 @@ def test_what_freeze_names_is_freed(freeze, rows, train, config):
 
 
 def test_a_published_network_alone_is_frozen(train, tmp_path):
-    from yolo_backbones import compose, write_yaml
-
     file = tmp_path / "yolov8n-mine.yaml"
     file.write_text(write_yaml.dumps(compose("yolov8n", "starnet_s1") | {"unfreeze_epoch": 1}))
     seen = train(file, epochs=2)
@@ -342,3 +340,150 @@ def test_two_processes_learn_what_one_does(freeze, config, few_shapes, tmp_path)
         for name, value in one["model"].items():
             within = 1e-5 * value.detach().abs().max().item()
             torch.testing.assert_close(found["model"][name], value, rtol=1e-5, atol=within, msg=name)
+
+
+# ---- options of a network's row ----
+
+
+def dropping(model: nn.Module) -> list[float]:
+    """Return the rates of the layers that drop a branch, in order."""
+    kinds = {"DropPath": "drop_prob", "StochasticDepth": "p"}
+    return [getattr(layer, kinds[type(layer).__name__]) for layer in model.modules() if type(layer).__name__ in kinds]
+
+
+@pytest.mark.parametrize("name", ["starnet_s1", "fasternet_t0", "lsknet_t", "resnet18", "convnext_atto"])
+def test_drop_path_is_the_rate_of_the_last_block(name):
+    model = DetectionModel(compose("yolov8n", name, drop_path=0.25), verbose=False)
+    rates = dropping(model)
+    assert rates == sorted(rates)
+    assert rates[-1] == pytest.approx(0.25)
+    randomise_batch_norm(model)  # of ResNet's branches, the last begins at 0
+    torch.manual_seed(0)
+    image, body = torch.rand(4, 3, 64, 64), model.model[0].train()
+    assert not torch.equal(body(image)[-1], body(image)[-1])
+    assert not dropping(DetectionModel(compose("yolov8n", name, drop_path=0.0), verbose=False))
+
+
+@pytest.mark.parametrize("name", ["vanillanet_5", "sknet_50", "vgg11", "densenet121"])
+def test_a_network_without_stochastic_depth_says_so(name):
+    message = f"{name}: drop_path=0.1 cannot be had, since its blocks have no stochastic depth; leave it out"
+    with pytest.raises(ValueError, match=message):
+        compose("yolov8n", name, drop_path=0.1)
+    row = compose("yolov8n", name)
+    row["backbone"][0][3][2]["drop_path"] = 0.1
+    with pytest.raises(ValueError, match=f"row 0: .*{message}"):
+        DetectionModel(row, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("starnet", {"drop_path": 0.1}, "starnet is a family, .* write drop_path into those that take it"),
+        ("starnet", {"frozen_bn": True}, "starnet is a family, without published statistics"),
+        ("starnet_s1", {"drop_path": 1}, "drop_path=1 has to be a number from 0 to below 1"),
+    ],
+)
+def test_what_cannot_be_composed_says_so(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        compose("yolov8n", name, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"drop_path": 1.0}, "Network: drop_path=1.0 has to be a number from 0 to below 1"),
+        ({"drop_path": "much"}, "Network: drop_path='much' has to be a number from 0 to below 1"),
+        ({"frozen_bn": "yes"}, "Network: frozen_bn='yes' has to be True or False"),
+    ],
+)
+def test_wrong_options_of_a_row_are_refused(options, message):
+    config = compose("yolov8n", "starnet_s1")
+    config["backbone"][0][3][2].update(options)
+    with pytest.raises(ValueError, match=f"row 0: {message}"):
+        DetectionModel(config, verbose=False)
+
+
+def test_a_network_without_batch_norm_has_none_to_freeze():
+    """Those of the layers that make further maps of a ViT's are new."""
+    config = compose("yolov8n", "vit_tiny_patch16_224", frozen_bn=True)
+    with pytest.raises(ValueError, match=r"vit_tiny_patch16_224 has no BatchNorm .* leave frozen_bn out"):
+        DetectionModel(config, verbose=False)
+
+
+def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("name", ["starnet_s1", "vanillanet_5", "sknet_50", "resnet18", "mobilenetv3_small_050"])
+def test_frozen_batch_norms_do_not_learn_and_fuse(name):
+    model = DetectionModel(compose("yolov8n", name, frozen_bn=True), verbose=False)
+    randomise_batch_norm(model)
+    twins = [model.train(), copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    plain = DetectionModel(compose("yolov8n", name), verbose=False)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    plain.load_state_dict(model.state_dict())
+    image = torch.rand(2, 3, 64, 64)
+    for twin in twins:
+        inside, outside = norms(twin.model[0]), norms(twin.model[1:])
+        assert {norm.training for norm in inside} == {False}
+        assert {norm.training for norm in outside} == {True}
+        assert not [name for norm in inside for name, _ in norm.named_parameters()]
+        before = copy.deepcopy([norm.state_dict() for norm in inside])
+        maps = twin.model[0](image)
+        sum(map.square().mean() for map in maps).backward()
+        assert all(parameter.grad is not None for parameter in twin.model[0].parameters())
+        for norm, kept in zip(inside, before):
+            for key, value in norm.state_dict().items():
+                assert torch.equal(value, kept[key])
+        twin.eval()
+        with torch.no_grad():
+            expected = plain.eval()(image)[0]
+            torch.testing.assert_close(twin(image)[0], expected)
+            twin.fuse(verbose=False)
+            within = 1e-4 * expected.abs().max().item()
+            torch.testing.assert_close(twin(image)[0], expected, rtol=1e-4, atol=within)
+        left = len(norms(twin))
+        assert left == len(norms(DetectionModel(compose("yolov8n", name), verbose=False).eval().fuse(verbose=False)))
+
+
+def test_frozen_batch_norms_stay_through_a_training_and_its_checkpoint(train, tmp_path, run_cli):
+    file = tmp_path / "yolov8n-mine.yaml"
+    file.write_text(write_yaml.dumps(compose("yolov8n", "starnet_s1", drop_path=0.1, frozen_bn=True)))
+    model, start = YOLO(file), {}
+
+    def note(trainer) -> None:
+        assert {norm.training for norm in norms(trainer.model.model[0])} == {False}
+        start.update(weights(trainer))
+
+    model.add_callback("on_train_batch_end", note)
+    seen = train(model, epochs=1, weight_decay=0.1)
+    fresh = DetectionModel(str(file), verbose=False).model[0]
+    for found in (seen.trainer.model.model[0], seen.trainer.ema.ema.model[0]):
+        for norm, new in zip(norms(found), norms(fresh), strict=True):
+            torch.testing.assert_close(dict(norm.named_buffers()), dict(new.named_buffers()))
+    last = tmp_path / "run" / "weights" / "last.pt"
+    code = f"""
+from ultralytics import YOLO
+model = YOLO({str(last)!r})
+network = model.model.model[0].train()
+norms = [m for m in network.modules() if type(m).__name__ == "BatchNorm2d"]
+assert norms and not any(m.training or list(m.parameters()) for m in norms)
+assert model.model.yaml["backbone"][0][3][2]["drop_path"] == 0.1
+"""
+    run_cli(["python", "-c", code], env={"ULTRALYTICS_SAFE_LOAD": "1"})
+    again = train(last, "again", epochs=1)
+    assert {norm.training for norm in norms(again.trainer.model.model[0])} == {False}
+    assert dropping(again.trainer.model)[-1] == pytest.approx(0.1)
+
+
+def test_new_writes_the_options_into_the_row(tmp_path, monkeypatch):
+    from yolo_backbones.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["new", "yolov8n", "starnet_s1", "-o", "mine.yaml", "--drop-path", "0.1", "--frozen-bn"])
+    assert end.value.code == 0
+    written = (tmp_path / "mine.yaml").read_text()
+    assert "new yolov8n starnet_s1 --frozen-bn --drop-path 0.1" in written
+    options = yaml.safe_load(written)["backbone"][0][3][2]
+    assert options == {"strides": [8, 16, 32], "drop_path": 0.1, "frozen_bn": True}
