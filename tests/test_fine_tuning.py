@@ -12,13 +12,26 @@ import yaml
 from conftest import randomise_batch_norm, run
 from torch import nn, optim
 from ultralytics import YOLO
+from ultralytics.cfg import DEFAULT_CFG_DICT
+from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER, ROOT
 
 from yolo_backbones import compose, configs, write_yaml
+from yolo_backbones.align import align
 from yolo_backbones.seam.fine_tuning import FineTuning, slow_down
 
-QUICK = {"imgsz": 64, "batch": 4, "workers": 0, "plots": False, "device": "cpu", "verbose": False, "val": False}
+QUICK = {
+    "imgsz": 64,
+    "batch": 4,
+    "nbs": 4,
+    "workers": 0,
+    "plots": False,
+    "device": "cpu",
+    "verbose": False,
+    "val": False,
+}
+HOLDS_STATISTICS = hasattr(BaseTrainer, "_model_train")  # of frozen rows' BatchNorms; releases before do not
 STOCK = ROOT / "cfg" / "models" / "v8" / "yolov8.yaml"
 SCRIPT = Path(__file__).with_name("two_processes.py")
 try:
@@ -74,7 +87,7 @@ class Seen:
             frozen |= {i} if wanted == {False} else set()
             still |= {i} if modes == {False} else set()
         self.frozen.append(frozen)
-        self.still.append(still)
+        self.still.append(still if HOLDS_STATISTICS else frozen)
 
 
 @pytest.fixture
@@ -90,7 +103,8 @@ def train(few_shapes, tmp_path):
 
 
 def weights(trainer) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    found = trainer.model.state_dict() if HOLDS_STATISTICS else dict(trainer.model.named_parameters())
+    return {name: value.detach().clone() for name, value in found.items()}
 
 
 def rows_with_parameters(model: str | Path, rows: range) -> set[int]:
@@ -190,7 +204,7 @@ def test_a_step_that_fails_leaves_the_groups_for_the_next():
 @pytest.mark.parametrize("optimizer", ["SGD", "auto", *MUSGD])
 def test_each_step_has_stocks_rates_times_the_backbones(optimizer, train, config):
     """In the warm-up as well, that of the biases included, which begins high."""
-    options = {"optimizer": optimizer, "epochs": 3, "warmup_epochs": 2, "nbs": 4}
+    options = {"optimizer": optimizer, "epochs": 3, "warmup_epochs": 2}
     plain = train(config(), "plain", **options)
     slow = train(config(backbone_lr=0.1), "slow", **options)
     assert len(plain.rates) == len(slow.rates) >= 5
@@ -340,6 +354,42 @@ def test_two_processes_learn_what_one_does(freeze, config, few_shapes, tmp_path)
         for name, value in one["model"].items():
             within = 1e-5 * value.detach().abs().max().item()
             torch.testing.assert_close(found["model"][name], value, rtol=1e-5, atol=within, msg=name)
+
+
+@pytest.mark.slow
+def test_an_alignment_keeps_the_options_for_later(config, few_shapes, tmp_path):
+    teacher = tmp_path / "teacher.pt"
+    YOLO("yolov8n.yaml").save(teacher)
+    images = few_shapes.parent / "shapes" / "images" / "train"
+    fast = {name: QUICK[name] for name in ("imgsz", "batch", "workers", "plots", "device")}
+    align(
+        str(config(unfreeze_epoch=1, backbone_lr=0.1)), str(teacher), images, tmp_path / "out.pt", tmp_path / "run",
+        arguments={**fast, "epochs": 2},
+    )  # fmt: skip
+    ours, theirs = YOLO(tmp_path / "out.pt").model, YOLO(teacher).model
+    assert (ours.yaml["unfreeze_epoch"], ours.yaml["backbone_lr"]) == (1, 0.1)
+    for name, value in theirs.model[22].named_parameters():  # frozen to the end
+        assert torch.equal(ours.model[22].state_dict()[name], value.half().float()), name
+    fresh = YOLO("yolov8n-starnet.yaml").model.model[0].state_dict()
+    assert not torch.equal(ours.model[0].state_dict()["conv.weight"], fresh["conv.weight"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("distill_model" not in DEFAULT_CFG_DICT, reason="this Ultralytics has no distill_model")
+def test_a_student_is_frozen_beside_its_teacher(config, few_shapes, tmp_path):
+    teacher = tmp_path / "teacher.pt"
+    YOLO("yolov8n.yaml").save(teacher)
+    model, wanted = YOLO(config(unfreeze_epoch=1, backbone_lr=0.5)), []
+
+    def note(trainer) -> None:
+        both = trainer.model
+        assert not any(parameter.requires_grad for parameter in both.teacher_model.parameters())
+        wanted.append(next(both.student_model.model[0].parameters()).requires_grad)
+
+    model.add_callback("on_train_batch_end", note)
+    options = {**QUICK, "data": str(few_shapes), "project": str(tmp_path), "name": "run", "epochs": 2}
+    model.train(distill_model=str(teacher), **options)
+    assert wanted == [False, False, True, True]
 
 
 # ---- options of a network's row ----

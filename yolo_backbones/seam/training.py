@@ -1,4 +1,4 @@
-"""What models' YAMLs and families do in the course of a training: callbacks of every trainer, in each process."""
+"""Callbacks of every trainer, in each of its processes: fine-tuning, and what families do during a training."""
 
 from __future__ import annotations
 
