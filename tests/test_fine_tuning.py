@@ -183,6 +183,25 @@ def test_a_step_is_that_of_an_optimizer_with_further_groups(name):
     assert [group["lr"] for group in one.param_groups] == [0.1, 0.3]
 
 
+@pytest.mark.parametrize("overflow", [False, True])
+def test_a_scaled_step_of_a_fused_optimizer(overflow):
+    """As Ultralytics takes it on a GPU: the gradients are divided, or the step left out, in the kernel."""
+    parameters = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))]
+    optimizer = optim.AdamW(parameters, lr=0.1, weight_decay=0, fused=True)
+    slow_down(optimizer, parameters[:1], FineTuning(backbone_lr=0.5))
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    for _ in range(2):
+        scaler.scale(sum(parameter.sum() for parameter in parameters)).backward()
+        if overflow:
+            parameters[1].grad.fill_(torch.inf)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+    moved = [1 - parameter.detach() for parameter in parameters]
+    for got, wanted in zip(moved, [0, 0] if overflow else [0.1, 0.2], strict=True):
+        torch.testing.assert_close(got, torch.full((2,), float(wanted)))
+
+
 def test_a_step_that_fails_leaves_the_groups_for_the_next():
     parameters = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))]
     optimizer = optim.SGD(parameters, lr=0.1)
@@ -305,7 +324,7 @@ def test_resuming_goes_on_before_and_after_the_epoch(stop, freeze, train, config
     assert seen.frozen == seen.still == [held if epoch < 2 else set() for epoch in seen.epochs]
     last = seen.rates[-1]
     assert last["model.0.conv.weight"] == pytest.approx(0.5 * last["model.12.cv1.conv.weight"])
-    said = "rows 0 to 9 frozen in the first 2 of 4 epochs" if stop < 2 else "rows 0 to 9 learn since epoch 3 of 4"
+    said = "rows 0 to 9 frozen up to epoch 2 of 4" if stop < 2 else "rows 0 to 9 free since epoch 3 of 4"
     assert f"Fine-tuning: {said}" in caplog.text
 
 
@@ -314,13 +333,13 @@ def test_a_line_says_what_is_done(train, config, caplog, monkeypatch):
     train(config(unfreeze_epoch=1, backbone_lr=0.1), epochs=2)
     records = {id(record): record.getMessage() for record in caplog.records}  # each is there twice
     assert [message for message in records.values() if message.startswith("Fine-tuning")] == [
-        "Fine-tuning: rows 0 to 9 frozen in the first 1 of 2 epochs (unfreeze_epoch: 1); the backbone, rows 0 to 9, "
+        "Fine-tuning: rows 0 to 9 frozen up to epoch 1 of 2 (unfreeze_epoch: 1); the backbone, rows 0 to 9, "
         "learns at 0.1 times the rate of the others",
-        "Fine-tuning: rows 0 to 9 learn from epoch 2 on",
+        "Fine-tuning: rows 0 to 9 free from epoch 2 on",
     ]
     caplog.clear()
     train(config(unfreeze_epoch=5), epochs=1)
-    assert "rows 0 to 9 frozen in all 1 epochs (unfreeze_epoch: 5)" in caplog.text
+    assert "rows 0 to 9 frozen up to epoch 1 of 1 (unfreeze_epoch: 5)" in caplog.text
     caplog.clear()
     train(config(), epochs=1)
     assert "Fine-tuning" not in caplog.text

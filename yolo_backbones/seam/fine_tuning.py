@@ -76,7 +76,7 @@ def on_train_epoch_start(trainer: Any, config: Mapping[str, Any]) -> None:
     if options.unfreeze_epoch is not None:
         rows, frozen = _frozen_rows(trainer, config), trainer.epoch < options.unfreeze_epoch
         if _freeze(trainer, rows, frozen) and not frozen and trainer.epoch == options.unfreeze_epoch:
-            LOGGER.info(f"Fine-tuning: {_named(rows)} learn from epoch {trainer.epoch + 1} on")
+            LOGGER.info(f"Fine-tuning: {_named(rows)} free from epoch {trainer.epoch + 1} on")
     # A lack of memory in the first epoch makes older releases build the optimizer anew.
     if options.backbone_lr != 1 and not hasattr(trainer.optimizer, "backbone_lr"):
         slow_down(trainer.optimizer, _parameters(trainer.model, backbone_rows(trainer.model, config)), options)
@@ -129,9 +129,9 @@ def _named(rows: Sequence[int]) -> str:
 
 def _freezing(rows: Sequence[int], until: int, trainer: Any) -> str:
     if trainer.start_epoch >= until:
-        return f"{_named(rows)} learn since epoch {until + 1} of {trainer.epochs} (unfreeze_epoch)"
-    share = f"the first {until} of {trainer.epochs}" if until < trainer.epochs else f"all {trainer.epochs}"
-    return f"{_named(rows)} frozen in {share} epochs (unfreeze_epoch: {until})"
+        return f"{_named(rows)} free since epoch {until + 1} of {trainer.epochs} (unfreeze_epoch: {until})"
+    last = min(until, trainer.epochs)
+    return f"{_named(rows)} frozen up to epoch {last} of {trainer.epochs} (unfreeze_epoch: {until})"
 
 
 def _freeze(trainer: Any, rows: Sequence[int], frozen: bool) -> bool:
