@@ -313,9 +313,12 @@ def test_stocks_neck_and_head_carry_over(tmp_path):
         ((SMALL, [64], {"strides": [8], "size": 2}), r"options=.*'size'.* has to hold strides"),
         (
             (SMALL, [64], [8, 16]),
-            r"options=\[8, 16\] has to hold strides and perhaps weights, width and depth, or rows and taps",
+            r"options=\[8, 16\] has to hold strides and perhaps weights, width, depth, drop_path and frozen_bn, or",
         ),
-        ((SMALL, [64], {}), r"has to hold strides and perhaps weights, width and depth, or rows and taps"),
+        (
+            (SMALL, [64], {}),
+            r"has to hold strides and perhaps weights, width, depth, drop_path and frozen_bn, or rows and taps",
+        ),
         ((SMALL, [64], {"strides": 8}), r"strides=8 has to be a list such as \[8, 16, 32\], or last"),
         ((SMALL, [64], {"strides": "all"}), r"strides='all' has to be a list"),
         ((SMALL, [64], {"strides": [8], "weights": True}), r"weights=True has to be a tag, .* or the path of a file"),

@@ -1,6 +1,7 @@
 """Trains a model in one process, and in two that Ultralytics starts itself, and writes what each has learned.
 
     python two_processes.py yolov8n-starnet.yaml data.yaml folder
+    python two_processes.py yolov8n-starnet.yaml data.yaml folder --freeze 10
     python two_processes.py start.pt pictures.yaml folder --align
 
 Ultralytics starts several processes for GPUs alone. Here its trainer is told that the CPU is two of them, which talk
@@ -42,6 +43,7 @@ class OnTwo(AlignmentTrainer if "--align" in sys.argv else DetectionTrainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.told = []
+        self.frozen = []
         self.world_size = self.processes
         self.ddp = self.processes > 1 and "LOCAL_RANK" not in os.environ
 
@@ -55,8 +57,11 @@ class OnTwo(AlignmentTrainer if "--align" in sys.argv else DetectionTrainer):
 
     def run_callbacks(self, event):
         super().run_callbacks(event)
+        if event == "on_train_start":
+            self.start = {name: value.detach().clone() for name, value in unwrapped(self.model).named_parameters()}
         if event == "on_train_epoch_end":
             self.told.append(slopes(self.model))
+            self.frozen.append(not next(self.model.parameters()).requires_grad)
 
     def get_dataloader(self, dataset_path, batch_size=16, rank=0, mode="train"):
         dataset = self.build_dataset(dataset_path, mode, batch_size)
@@ -68,8 +73,8 @@ class OnTwo(AlignmentTrainer if "--align" in sys.argv else DetectionTrainer):
     def final_eval(self):
         """Write the weights; every process does."""
         rank = os.environ.get("RANK", "0")
-        model = self.model.module if hasattr(self.model, "module") else self.model
-        state = {"model": dict(model.named_parameters()), "slopes": self.told}
+        state = {"model": dict(unwrapped(self.model).named_parameters()), "start": self.start}
+        state |= {"slopes": self.told, "frozen": self.frozen}
         if self.ema:
             state["average"] = dict(self.ema.ema.named_parameters())
         torch.save(state, Path(self.args.project) / f"{self.args.name}{rank}.pt")
@@ -77,6 +82,11 @@ class OnTwo(AlignmentTrainer if "--align" in sys.argv else DetectionTrainer):
 
 class OnOne(OnTwo):
     processes = 0
+
+
+def unwrapped(model):
+    """Return the model inside of DistributedDataParallel."""
+    return getattr(model, "module", model)
 
 
 def slopes(model):
@@ -90,6 +100,7 @@ def main():
     parser.add_argument("data")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--align", action="store_true", help="the trainer is that of alignment")
+    parser.add_argument("--freeze", type=int, help="the first rows, which are frozen")
     args = parser.parse_args()
     still = dict.fromkeys(("mosaic", "hsv_h", "hsv_s", "hsv_v", "translate", "scale", "fliplr", "erasing"), 0)
     for count, kind in ((1, OnOne), (2, OnTwo)):
@@ -97,7 +108,7 @@ def main():
             "model": args.model, "data": args.data, "epochs": 3, "imgsz": 64, "batch": count * BATCH,
             "nbs": 2 * BATCH, "optimizer": "SGD", "warmup_epochs": 0, "seed": 0, "val": False, "plots": False,
             "amp": False, "device": "cpu", "project": str(args.folder.resolve()), "name": f"of{count}-",
-            "exist_ok": True, **still,
+            "exist_ok": True, "freeze": args.freeze, **still,
         }  # fmt: skip
         torch.manual_seed(0)
         trainer = kind(overrides=options)

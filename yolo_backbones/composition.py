@@ -17,9 +17,16 @@ from ultralytics.utils import LOGGER
 from . import catalogue, configs, detectors, names
 from .backbones import find, is_of_this_package, rows
 from .backbones import is_backbone as _is_backbone
+from .layers import checks
 
 
-def compose(base: str | Path, backbone: str, weights: str | Path | None = None) -> dict[str, Any]:
+def compose(
+    base: str | Path,
+    backbone: str,
+    weights: str | Path | None = None,
+    drop_path: float | None = None,
+    frozen_bn: bool = False,
+) -> dict[str, Any]:
     """Return the base's config with another backbone, for `DetectionModel(...)` or to be dumped as YAML.
 
     Args:
@@ -28,6 +35,8 @@ def compose(base: str | Path, backbone: str, weights: str | Path | None = None) 
             timm's architectures ("resnet18"), at its published size. A tag behind a dot asks for these weights:
             "starnet_s1.in1k".
         weights: a file to load in place of a tag's.
+        drop_path: rate of stochastic depth at the last block of a published network; None for its own.
+        frozen_bn: true to keep statistics, scale and shift of a published network's BatchNorms.
 
     Returns:
         A dictionary as Ultralytics reads it from a YAML, with the base's scale, where it has a letter, as the
@@ -35,15 +44,22 @@ def compose(base: str | Path, backbone: str, weights: str | Path | None = None) 
 
     Raises:
         FileNotFoundError: no such base, or no such file of weights.
-        ValueError: no such backbone or tag, or one that does not fit the base; the message says what does.
+        ValueError: no such backbone or tag, or one that does not fit the base or has no such option; the message says
+            what does.
     """
     base, backbone = _meant_detector(base), _meant_backbone(backbone)
     detector = detectors.find(base)
     name, tag = names.split_tag(backbone)
     found = find(name)
     source = found.source(tag, weights)
+    if drop_path is not None:
+        checks.probability(name, drop_path=drop_path)
+        found = found.with_drop_path(drop_path)
+    placed = found.rows(detector, source)
+    if frozen_bn:
+        rows.freeze_batch_norms(placed, name)
     config = copy.deepcopy(dict(detector.config))
-    config["backbone"] = [*found.rows(detector, source), *config["backbone"][detector.last + 1 :]]
+    config["backbone"] = [*placed, *config["backbone"][detector.last + 1 :]]
     if config.get("scales") and detector.scale:
         # Alone, since Ultralytics takes the first of them where a file's name has no letter.
         config["scales"] = {detector.scale: config["scales"][detector.scale]}

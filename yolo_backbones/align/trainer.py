@@ -41,6 +41,8 @@ class AlignmentTrainer(DetectionTrainer):  # type: ignore[misc]
     `Pictures.write` makes. It names the teacher, so workers on further GPUs find it.
     """
 
+    fine_tunes = False  # what the model's YAML asks for is meant for the training behind it
+
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
         fixed = {name: value for name, value in _FIXED.items() if name in DEFAULT_CFG_DICT}
         super().__init__(cfg, {**(overrides or {}), **fixed}, _callbacks)

@@ -70,6 +70,16 @@ class FamilyBackbone:
         """
         raise ValueError(f"{self.name} is a family, scaled by the detector's letter; leave width and depth out")
 
+    def with_drop_path(self, rate: float) -> NoReturn:
+        """Refuse: each of its rows has a rate of its own.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"{self.name} is a family, whose rows a YAML has one by one; write drop_path into those that take it"
+        )
+
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
         """Return its rows, at its YOLOv8's widths or at the detector's, whichever is less; see `Backbone.rows`."""
         groups = self._rows_by_map(detector)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .. import families  # noqa: F401  # registers a chain's blocks
+from ..layers.batch_norm import batch_norms, freeze_batch_norms
 from ..layers.fold import fold_normalisation
 from ..layers.merge import Mergeable, rewriting
 from ..layers.tracing import exporting
@@ -55,11 +56,13 @@ class Network(Mergeable):
         c2: channels of the maps.
         options: `strides` of the maps, or "last" for only the last one, of any stride; `weights`, a tag of the
             published ones or the path of a file, else random; `width` and `depth`, multiples of its channels and of
-            its blocks in each stage; or, in place of these, `rows` and `taps` of a `Chain`.
+            its blocks in each stage; `drop_path`, stochastic depth's rate at its last block; `frozen_bn`, true if
+            its BatchNorms keep statistics, scale and shift; or, in place of these, `rows` and `taps` of a `Chain`.
 
     Attributes:
         published: true for a published network, which keeps the settings that its weights were trained with.
         detects: true if its strides are a detector's, which Ultralytics finds by a run.
+        frozen_bn: true if its BatchNorms are frozen.
 
     Raises:
         ValueError: no such network, map, option, or other channels than `c2` says; or, in the forward pass, an image
@@ -68,6 +71,7 @@ class Network(Mergeable):
     """
 
     repeatable = False
+    frozen_bn = False  # of checkpoints from before there was the option
 
     mean: torch.Tensor | None
     std: torch.Tensor | None
@@ -86,6 +90,19 @@ class Network(Mergeable):
                 f"Network: the maps of {name} have {list(self.body.channels)} channels, and the YAML row gives "
                 f"c2={list(c2)}; write what they have"
             )
+        if isinstance(layout, Whole) and layout.frozen_bn:
+            if not freeze_batch_norms(self.body.weighted):
+                raise ValueError(f"Network: {name} has no BatchNorm that frozen_bn could freeze; leave frozen_bn out")
+            self.frozen_bn = True
+            self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        """Set the mode of all layers but frozen BatchNorms, which stay in evaluation mode."""
+        super().train(mode)
+        if self.frozen_bn:
+            for norm in batch_norms(self.body.weighted):
+                norm.eval()
+        return self
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Normalise the image and run the network."""
@@ -120,6 +137,8 @@ def _whole(c1: int, name: str, layout: Whole) -> tuple[Features, Any]:
         backbone = find(name)
         if (layout.width, layout.depth) != (1, 1):
             backbone = backbone.scaled(layout.width, layout.depth)
+        if layout.drop_path is not None:
+            backbone = backbone.with_drop_path(layout.drop_path)
     except ValueError as error:
         raise ValueError(f"Network: {error}") from None
     source = None if torch.get_default_device().type == "meta" else layout.weights

@@ -38,7 +38,8 @@ class OwnBackbone(PublishedBackbone):
     @property
     def variant(self) -> Variant:
         """The network, by its class and arguments."""
-        return self.family.variant(self.name, self.width, self.depth)
+        found = self.family.variant(self.name, self.width, self.depth)
+        return found if self.drop_path is None else found.with_drop_path(self.drop_path)
 
     def scaled(self, width: float, depth: float) -> OwnBackbone:
         """Implement `Backbone.scaled`."""
@@ -52,6 +53,14 @@ class OwnBackbone(PublishedBackbone):
                 f"have {_MOST_PARAMETERS:.2g}; lower the factors"
             )
         return found
+
+    def with_drop_path(self, rate: float) -> OwnBackbone:
+        """Implement `Backbone.with_drop_path`."""
+        try:
+            self.variant.with_drop_path(rate)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: drop_path={rate} cannot be had, since {error}; leave it out") from None
+        return replace(self, drop_path=rate)
 
     def tags(self) -> tuple[str, ...]:
         """Return the tag of the authors' release, else timm's tags; see `Backbone.tags`."""

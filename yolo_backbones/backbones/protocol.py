@@ -41,6 +41,11 @@ class Features(nn.Module):
 
     channels: tuple[int, ...]
 
+    @property
+    def weighted(self) -> nn.Module:
+        """The part that published weights are for; others make maps that the network lacks."""
+        return self
+
     def entry(self, image: torch.Tensor) -> tuple[nn.Module, torch.Tensor]:
         """Return the network that reads the image first, and the image as it gets it: resized, for instance."""
         return self, image
@@ -108,6 +113,13 @@ class Backbone(Protocol):
 
         Raises:
             ValueError: it comes in one size.
+        """
+
+    def with_drop_path(self, rate: float) -> Backbone:
+        """Return it with another rate of stochastic depth, from 0 at its first block to `rate` at its last.
+
+        Raises:
+            ValueError: its blocks have none.
         """
 
     def rows(self, detector: Detector, source: str | None) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,11 +30,13 @@ class PublishedBackbone(abc.ABC):
         name: without a tag.
         width: multiple of its channels.
         depth: multiple of its blocks in each stage.
+        drop_path: stochastic depth's rate at its last block; None for the one it was published with.
     """
 
     name: str
     width: float = 1.0
     depth: float = 1.0
+    drop_path: float | None = None
 
     @abc.abstractmethod
     def maps(self) -> tuple[Map, ...]:
@@ -132,7 +134,8 @@ class PublishedBackbone(abc.ABC):
     def row(self, strides: Strides, source: str | None) -> Row:
         """Return the row of the whole network, which gives its maps at `strides`."""
         wanted: tuple[int, ...] | Literal["last"] = "last" if strides == "last" else tuple(strides)
-        return rows.whole(self.name, _channels(self, wanted), rows.Whole(wanted, source, self.width, self.depth))
+        layout = rows.Whole(wanted, source, self.width, self.depth, self.drop_path)
+        return rows.whole(self.name, _channels(self, wanted), layout)
 
     def scaled(self, width: float, depth: float) -> PublishedBackbone:
         """Refuse; see `Backbone.scaled`."""
@@ -140,6 +143,10 @@ class PublishedBackbone(abc.ABC):
             f"{self.name} comes in one size, and not at width={width}, depth={depth}; take a smaller or larger network "
             "(`yolo-backbones list`)"
         )
+
+    def with_drop_path(self, rate: float) -> PublishedBackbone:
+        """Implement `Backbone.with_drop_path`."""
+        return replace(self, drop_path=rate)
 
     def _check_tag(self, tag: str) -> None:
         full, known = f"{self.name}.{tag}", self.tags()

@@ -3,7 +3,8 @@
     - [-1, 1, Network, [starnet_s1, [48, 96, 192], {strides: [8, 16, 32], weights: in1k}]]  # the image in, maps out
     - [0, 1, FeatureMap, [1, 96]]                                                           # one of the maps
 
-With `width` or `depth` among the options it is the published network at other channels or with other numbers of blocks.
+With `width` or `depth` among the options it is the published network at other channels or with other numbers of blocks,
+with `drop_path` at another rate of stochastic depth; with `frozen_bn: true` its BatchNorms stay as they are.
 
 Options are a mapping inside a row's arguments: `parse_model` evaluates arguments that are text, and a path is no
 Python.
@@ -20,6 +21,9 @@ from ..layers import checks
 
 NETWORK, FEATURE_MAP, IDENTITY = "Network", "FeatureMap", "nn.Identity"
 
+_FROZEN_BN = "frozen_bn"
+_OPTIONS = {"strides", "weights", "width", "depth", "drop_path", _FROZEN_BN}
+
 _STRIDED_LAYERS = {"Conv", "SCDown", "ADown"}  # layers behind a detector's backbone that make further maps
 
 
@@ -32,12 +36,16 @@ class Whole:
         weights: a tag, a path, or None.
         width: multiple of its channels.
         depth: multiple of its blocks in each stage.
+        drop_path: stochastic depth's rate at its last block; None for the one it was published with.
+        frozen_bn: true if its BatchNorms keep statistics, scale and shift.
     """
 
     strides: tuple[int, ...] | Literal["last"]
     weights: str | None
     width: float = 1.0
     depth: float = 1.0
+    drop_path: float | None = None
+    frozen_bn: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,12 +74,27 @@ def whole(name: str, channels: Sequence[int], layout: Whole) -> Row:
     options: dict[str, Any] = {"strides": "last" if layout.strides == "last" else list(layout.strides)}
     options |= {"weights": layout.weights} if layout.weights else {}
     options |= {key: value for key, value in (("width", layout.width), ("depth", layout.depth)) if value != 1}
+    options |= {} if layout.drop_path is None else {"drop_path": layout.drop_path}
+    options |= {_FROZEN_BN: True} if layout.frozen_bn else {}
     return [-1, 1, NETWORK, [name, list(channels), options]]
 
 
 def feature_map(index: int, channels: int) -> Row:
     """Return the row of one of the maps of a network in row 0."""
     return [0, 1, FEATURE_MAP, [index, channels]]
+
+
+def freeze_batch_norms(listed: Sequence[Row], name: str) -> None:
+    """Write into the row of a published network that its BatchNorms keep statistics, scale and shift.
+
+    Raises:
+        ValueError: there is no such row.
+    """
+    if listed[0][2] != NETWORK or "strides" not in listed[0][3][-1]:
+        raise ValueError(
+            f"{name} is a family, without published statistics that frozen_bn could keep; take a published network"
+        )
+    listed[0][3][-1][_FROZEN_BN] = True
 
 
 def chained(name: str, channels: Sequence[int], rows: Sequence[Any], taps: Sequence[int]) -> Row:
@@ -115,10 +138,10 @@ def read(name: Any, c2: Any, options: Any) -> Whole | Chained:
     given = set(options) if isinstance(options, Mapping) else set()
     if given == {"rows", "taps"}:
         return Chained(options["rows"], options["taps"])
-    if not {"strides"} <= given <= {"strides", "weights", "width", "depth"}:
+    if not {"strides"} <= given <= _OPTIONS:
         raise ValueError(
-            f"Network: options={options!r} has to hold strides and perhaps weights, width and depth, or rows and taps, "
-            "as in {strides: [8, 16, 32], weights: in1k}"
+            f"Network: options={options!r} has to hold strides and perhaps weights, width, depth, drop_path and "
+            "frozen_bn, or rows and taps, as in {strides: [8, 16, 32], weights: in1k}"
         )
     strides, weights = options["strides"], options.get("weights")
     if strides != "last" and not (isinstance(strides, Sequence) and all(type(stride) is int for stride in strides)):
@@ -131,7 +154,12 @@ def read(name: Any, c2: Any, options: Any) -> Whole | Chained:
     factors = {key: options.get(key, 1.0) for key in ("width", "depth")}
     checks.positive("Network", **factors)
     checks.at_most("Network", **factors)
-    return Whole("last" if strides == "last" else tuple(strides), weights, **factors)
+    drop_path, frozen_bn = options.get("drop_path"), options.get(_FROZEN_BN, False)
+    if drop_path is not None:
+        checks.probability("Network", drop_path=drop_path)
+    checks.flag("Network", frozen_bn=frozen_bn)
+    wanted: tuple[int, ...] | Literal["last"] = "last" if strides == "last" else tuple(strides)
+    return Whole(wanted, weights, **factors, drop_path=drop_path, frozen_bn=frozen_bn)
 
 
 def forget_weights(config: Mapping[str, Any]) -> None:

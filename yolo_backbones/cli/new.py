@@ -34,6 +34,13 @@ def new(
     weights: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Weights from a file, in place of a tag's.", show_default=False)
     ] = None,
+    drop_path: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Stochastic depth of a published network, at its last block."),
+    ] = None,
+    frozen_bn: Annotated[
+        bool, typer.Option("--frozen-bn", help="Keep the statistics of a published network's BatchNorms.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write the YAML of a detector with another backbone, to go on editing."""
@@ -44,10 +51,12 @@ def new(
         from .. import write_yaml
         from ..composition import compose, levels  # slow
 
-        config = compose(base, backbone, weights=weights)
+        config = compose(base, backbone, weights, drop_path, frozen_bn)
         default = names.not_for_sam(Path(config["yaml_file"]).name)
         name = default if output in {"", "-"} else output
-        comment = _header(config, base, backbone, name, weights)
+        options = [*(["--weights", str(weights)] if weights else []), *(["--frozen-bn"] if frozen_bn else [])]
+        options += [] if drop_path is None else ["--drop-path", f"{drop_path:g}"]
+        comment = _header(config, base, backbone, name, options)
         text = write_yaml.dumps(config, comment, levels(config))
     if output == "-":
         print(text, end="")
@@ -57,7 +66,7 @@ def new(
         print(line)
 
 
-def _header(config: dict[str, Any], base: str, backbone: str, name: str, weights: Path | None) -> str:
-    call = shlex.join([PROGRAM, "new", base, backbone, *(["--weights", str(weights)] if weights else [])])
+def _header(config: dict[str, Any], base: str, backbone: str, name: str, options: list[str]) -> str:
+    call = shlex.join([PROGRAM, "new", base, backbone, *options])
     written = f"{base.removesuffix('.yaml')} with backbone {backbone}. Written by {PROGRAM} {__version__}: {call}"
     return "\n".join([written, *yaml_file.usage(config, name)])

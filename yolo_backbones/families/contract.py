@@ -36,6 +36,16 @@ class Variant:
         """Return an argument of its class, perhaps the class's default."""
         return self.config[name] if name in self.config else inspect.signature(self.network).parameters[name].default
 
+    def with_drop_path(self, rate: float) -> Variant:
+        """Return it with another rate of stochastic depth at its last block.
+
+        Raises:
+            ValueError: its class has no `drop_path`.
+        """
+        if "drop_path" not in inspect.signature(self.network).parameters:
+            raise ValueError("its blocks have no stochastic depth")
+        return replace(self, config={**self.config, "drop_path": rate})
+
     def build(self, **overrides: Any) -> Any:
         """Build the network, randomly initialised."""
         return self.network(**{**self.config, **overrides})

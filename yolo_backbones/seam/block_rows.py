@@ -21,6 +21,7 @@ from ultralytics.utils import LOGGER
 
 from .. import registry
 from . import c3k2_rows, dialect_rows, image_channels, model_names, row_channels, row_checks, row_errors
+from .fine_tuning import FineTuning
 from .wrapping import Function, wrap
 
 # Names of our blocks that Ultralytics has given to classes of its own, and the modules of those.
@@ -122,6 +123,7 @@ def _wrap_parse_model(parse_model: Function) -> Function:
             load()
         _refuse_clash(d, names)
         if not row_errors.has_ours(d):
+            FineTuning.of(d)
             return parse_model(d, *args, **kwargs)
         _check(d)
         parse_or_tell = functools.partial(row_errors.parsed, functools.partial(row_channels.parse, parse_model))

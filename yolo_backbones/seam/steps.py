@@ -104,7 +104,8 @@ STEPS = (
         "training hooks",
         training.install,
         ("ultralytics.utils.callbacks:default_callbacks",),
-        "families whose blocks change in the course of a training are trained as if they did not (`deep_training`)",
+        "what changes in the course of a training does not: families' blocks (`deep_training`), `unfreeze_epoch` and "
+        "`backbone_lr` have no effect",
     ),
     Step(
         "blocks of the user's own",

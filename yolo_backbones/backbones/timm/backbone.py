@@ -32,9 +32,9 @@ class TimmBackbone(PublishedBackbone):
     def features(self, strides: Strides, channels: int, source: str | None) -> TimmFeatures:
         """Implement `Backbone.features`."""
         if source is None:
-            return TimmFeatures(self.name, strides, channels)
+            return TimmFeatures(self.name, strides, channels, drop_path=self.drop_path)
         loaded = self.load(source, channels)
-        body = TimmFeatures(self.name, strides, channels, loaded.state)
+        body = TimmFeatures(self.name, strides, channels, loaded.state, self.drop_path)
         reasons = dict.fromkeys(body.left_out, UNUSED) | dict.fromkeys(body.unknown, FOREIGN)
         reasons |= {key: CLASSIFIER for key in reasons if key in loaded.classifier}
         report(loaded, len(loaded.state) - len(reasons), body.missing, reasons, self.name)

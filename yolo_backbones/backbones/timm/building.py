@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from unittest import mock
 import torch
 from torch import nn
 
+from ...layers.meta import Shapes
 from .embeddings import resampled
 
 # Held while timm loads weights: its loader is replaced for that time, in all threads.
@@ -66,6 +68,34 @@ def create(name: str, indices: Sequence[int], channels: int, **options: Any) -> 
             name, features_only=True, out_indices=tuple(indices), in_chans=channels, feature_cls="getter", **options
         )
     return FeatureNetwork(wrapper)
+
+
+def with_stochastic_depth(name: str, options: Mapping[str, Any], rate: float) -> dict[str, Any]:
+    """Return options of `create_model` that also ask for stochastic depth.
+
+    Raises:
+        ValueError: the network has none.
+    """
+    if not _has_stochastic_depth(name):
+        raise ValueError(
+            f"{name}: drop_path={rate} cannot be had, since its blocks have no stochastic depth; leave it out"
+        )
+    return {**options, "drop_path_rate": rate}
+
+
+@functools.cache
+def _has_stochastic_depth(name: str) -> bool:
+    """Tell whether timm builds layers that drop a branch into a network; not all that take the option do."""
+    import timm
+
+    try:
+        with torch.device("meta"), Shapes():
+            whole = timm.create_model(name, drop_path_rate=0.1)
+    except TypeError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        return False
+    return any(isinstance(module, timm.layers.DropPath) for module in whole.modules())
 
 
 def create_with(

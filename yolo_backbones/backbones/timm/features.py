@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -20,7 +21,7 @@ from ...layers.merge import Mergeable, rewriting
 from ...layers.pyramid import SimpleFeaturePyramid, source
 from ...layers.tracing import tracing
 from ..protocol import Features
-from .building import create, create_with
+from .building import create, create_with, with_stochastic_depth
 from .maps import Map, maps
 from .plan import ODD, Plan, plan
 from .traceable import Traceable
@@ -49,6 +50,7 @@ class TimmFeatures(Features, Mergeable):
         channels: of the image.
         state: the weights of the whole classification network in timm's naming, adapted to `channels`. Position
             embeddings are resized as timm does it, or bicubically where it does not.
+        drop_path: stochastic depth's rate at the last block, timm's `drop_path_rate`; None for timm's default.
 
     Attributes:
         strides: of the returned maps.
@@ -62,7 +64,7 @@ class TimmFeatures(Features, Mergeable):
 
     Raises:
         ValueError: timm has no such architecture, or none that runs here.
-        ValueError: timm does not know the names in `state`.
+        ValueError: timm does not know the names in `state`, or the network has no stochastic depth.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class TimmFeatures(Features, Mergeable):
         strides: Sequence[int] | Literal["last"] = (8, 16, 32),
         channels: int = 3,
         state: Mapping[str, torch.Tensor] | None = None,
+        drop_path: float | None = None,
     ) -> None:
         super().__init__()
         own = maps(name)
@@ -88,6 +91,8 @@ class TimmFeatures(Features, Mergeable):
             taken = tuple(map for map in own if map.stride in needed)
         # A classifier's image is about as large as those its weights were trained on.
         found = plan(name, tuple(map.index for map in taken), None if last else _IMGSZ)
+        if drop_path is not None:
+            found = replace(found, options=with_stochastic_depth(name, found.options, drop_path))
         self.imgsz, self.least = found.imgsz, found.least
         self.patch = taken[0].pixels, taken[0].stride
         self.refit = not (found.exact or last)
@@ -133,6 +138,11 @@ class TimmFeatures(Features, Mergeable):
         if self.least is not None and not tracing() and min(height, width) < self.least:
             return _resize(x, max(height, self.least), max(width, self.least))
         return x
+
+    @property
+    def weighted(self) -> nn.Module:
+        """The network without the layers that make further maps."""
+        return self.features
 
     def entry(self, image: torch.Tensor) -> tuple[nn.Module, torch.Tensor]:
         """Return the network and the resized image; normalisation and resizing commute."""
