@@ -26,7 +26,9 @@ def install() -> None:
 
 
 def _teach() -> None:
-    wrap(sys.modules[PACKAGE].DependencyGraph, "build_dependency", _wrap_build_dependency)
+    graph = getattr(sys.modules[PACKAGE], "DependencyGraph", None)
+    if hasattr(graph, "build_dependency"):  # else a release of it that does this in another way
+        wrap(graph, "build_dependency", _wrap_build_dependency)
 
 
 def _wrap_build_dependency(build_dependency: Function) -> Function:
