@@ -14,9 +14,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as torch_module
 
 from .tracing import exporting
+
+# Of hooks on all modules. torch has a function that looks at them, but not in its release 2.4.
+_ON_ALL_MODULES = (
+    torch_module._global_forward_hooks,
+    torch_module._global_forward_pre_hooks,
+    torch_module._global_backward_hooks,
+    torch_module._global_backward_pre_hooks,
+)
 
 
 def watched(*modules: nn.Module) -> bool:
@@ -26,7 +34,7 @@ def watched(*modules: nn.Module) -> bool:
     """
     if torch.compiler.is_compiling():
         return False
-    return bool(_has_any_global_hook()) or any(map(_has_hooks, modules))
+    return any(_ON_ALL_MODULES) or any(map(_has_hooks, modules))
 
 
 def _has_hooks(module: nn.Module) -> bool:
