@@ -30,6 +30,8 @@ from yolo_backbones import configs, shapes
 from yolo_backbones.layers import in_place
 
 FAMILIES = sorted(stem.removeprefix("yolov8-") for stem in configs.models())
+DIALECTS = Path(__file__).parent / "data" / "dialects"
+TUTORIALS = ["yolov8n-c2f-star", "yolov8n-c2f-faster", "yolov8n-skattention"]
 COMPOSED = ["resnet18", "starnet_s050"]
 SIDE = 64
 SQUARE = 24  # pixels
@@ -145,10 +147,10 @@ def pruned(name: str) -> DetectionModel:
 
 
 @pytest.mark.filterwarnings("ignore:Unwrapped parameters detected")
-@pytest.mark.parametrize("name", [*FAMILIES, "fasternet_t0", "skresnet18", "lsknet_t"])
+@pytest.mark.parametrize("name", [*FAMILIES, "fasternet_t0", "skresnet18", "lsknet_t", *TUTORIALS])
 def test_a_pruned_model_is_trained_fused_saved_and_exported(name, needs, tmp_path, few_shapes):
     needs("torch_pruning", "onnx", "onnxslim", "onnxruntime")
-    name = f"yolov8n-{name}.yaml"
+    name = str(DIALECTS / f"{name}.yaml") if name in TUTORIALS else f"yolov8n-{name}.yaml"
     before = parameters(DetectionModel(name, verbose=False).model[:9])
     model = pruned(name)
     share = parameters(model.model[:9]) / before

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +27,41 @@ class Prunable(nn.Module):
         raise NotImplementedError
 
 
+class Divisible(nn.Module):
+    """A block that splits the output of a convolution, and can have a convolution for each part instead.
+
+    Where a part is used more than once, a pruner fails on the split, or takes one part for the other.
+    """
+
+    def divide(self) -> None:
+        """Put a convolution for each part in place of the one, once; the output is the same."""
+        raise NotImplementedError
+
+
+def outputs_of(block: Any, channels: Sequence[int]) -> Any:
+    """Return a copy of a convolution and its BatchNorm with these output channels alone; see `keep_outputs_of`."""
+    part = copy.deepcopy(block)
+    keep_outputs_of(part, channels)
+    return part
+
+
+def keep_outputs_of(block: Any, channels: Sequence[int]) -> None:
+    """Remove the other output channels of a convolution and its BatchNorm.
+
+    Args:
+        block: has a convolution `conv` and, until it is fused, its BatchNorm `bn`, as Ultralytics' Conv.
+        channels: by number.
+    """
+    keep_outputs(block.conv, channels)
+    bn = getattr(block, "bn", None)
+    if isinstance(bn, nn.modules.batchnorm._BatchNorm):
+        for name in ("weight", "bias"):
+            _keep(bn, name, 0, channels)
+        for name in ("running_mean", "running_var"):
+            setattr(bn, name, getattr(bn, name)[list(channels)])
+        bn.num_features = len(channels)
+
+
 def keep_outputs(conv: nn.Conv2d, channels: Sequence[int]) -> None:
     """Remove a convolution's other output channels; of a depthwise one, its input's as well."""
     _keep(conv, "weight", 0, channels)
@@ -40,8 +77,8 @@ def keep_inputs(conv: nn.Conv2d, channels: Sequence[int]) -> None:
     conv.in_channels = len(channels)
 
 
-def _keep(conv: nn.Conv2d, name: str, dim: int, channels: Sequence[int]) -> None:
-    parameter = getattr(conv, name)
+def _keep(module: nn.Module, name: str, dim: int, channels: Sequence[int]) -> None:
+    parameter = getattr(module, name)
     if parameter is not None:
         kept = parameter.detach().index_select(dim, torch.tensor(channels, device=parameter.device))
-        setattr(conv, name, nn.Parameter(kept, requires_grad=parameter.requires_grad))
+        setattr(module, name, nn.Parameter(kept, requires_grad=parameter.requires_grad))
