@@ -27,6 +27,9 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import ROOT
 
 from yolo_backbones import configs, shapes
+from yolo_backbones.families.fasternet import C2f_Faster
+from yolo_backbones.families.sknet import SKConv
+from yolo_backbones.families.starnet import C2f_Star
 from yolo_backbones.layers import in_place
 
 FAMILIES = sorted(stem.removeprefix("yolov8-") for stem in configs.models())
@@ -177,6 +180,30 @@ def test_a_pruned_model_is_trained_fused_saved_and_exported(name, needs, tmp_pat
         torch.testing.assert_close(network(image)[0], expected, atol=1e-4 * scale, rtol=1e-3)
         found = exported.predictor.model(image)
     torch.testing.assert_close(found, expected, atol=1e-3 * scale, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Unwrapped parameters detected")
+@pytest.mark.parametrize(
+    "build",
+    [lambda: SKConv(24, 24, g=1, split=True), lambda: C2f_Star(24, 24), lambda: C2f_Faster(24, 24, 2)],
+    ids=["SKConv", "C2f_Star", "C2f_Faster"],
+)
+def test_no_channel_is_taken_for_another(build, needs):
+    """Channels that are 0 are removed, and the output stays."""
+    needs("torch_pruning")
+    import torch_pruning
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Conv(3, 24), build(), Conv(24, 8)).eval()
+    x = torch.rand(1, 3, SIDE, SIDE)
+    with torch.no_grad():
+        dead = [1, 2, 6, 7, 13, 20]  # of the first convolution's
+        model[0].conv.weight[dead] = 0
+        expected = model(x)
+    graph = torch_pruning.DependencyGraph().build_dependency(model, x)
+    graph.get_pruning_group(model[0].conv, torch_pruning.prune_conv_out_channels, dead).prune()
+    assert model[0].conv.out_channels == 18
+    torch.testing.assert_close(model(x), expected)
 
 
 # ---- LightlyTrain ----

@@ -9,6 +9,7 @@ from yolo_backbones.families.fasternet import C2f_Faster, C3k2_Faster, PartialCo
 from yolo_backbones.families.lsknet import SelectiveKernel
 from yolo_backbones.families.sknet import SKAttention, SKConv
 from yolo_backbones.families.starnet import C2f_Star, C3k2_Star
+from yolo_backbones.layers import prunable
 
 
 @pytest.mark.parametrize("form", ["split_cat", "slicing"])
@@ -62,6 +63,30 @@ def test_a_selective_kernel_convolution_splits_as_its_branches_are_wide():
     with torch.no_grad():
         assert block(x).shape == (2, 8, 8, 8)
     assert torch.equal(torch.cat(seen, 1), x)
+
+
+def test_a_pruner_sees_slices_in_place_of_a_split():
+    block, x = SKConv(16, 8, M=2, g=1, split=True).eval(), torch.randn(2, 16, 8, 8, requires_grad=True)
+    expected = block(x)
+    with prunable.followed():
+        found = block(x)
+    torch.testing.assert_close(found, expected)
+    names = {"split": steps(expected), "slice": steps(found)}
+    assert any("SplitWithSizes" in name for name in names["split"]) and not any(
+        "SplitWithSizes" in name for name in names["slice"]
+    )
+    assert not any("Slice" in name for name in steps(block(x)))
+
+
+def steps(output: torch.Tensor) -> set[str]:
+    """The names of what autograd noted."""
+    seen, waiting = set(), [output.grad_fn]
+    while waiting:
+        step = waiting.pop()
+        if step is not None and step not in seen:
+            seen.add(step)
+            waiting += [before for before, _ in step.next_functions]
+    return {step.name() for step in seen}
 
 
 @pytest.mark.parametrize(("kernels", "group"), [([1, 3, 5, 7], 1), ([3, 5], 1), ([3, 5, 7], 8)])

@@ -24,7 +24,7 @@ from ..layers.fold import set_weights
 from ..layers.in_place import activate, add, lerp
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting, scale_and_shift
-from ..layers.prunable import Prunable, keep_inputs, keep_outputs, keep_outputs_of
+from ..layers.prunable import Prunable, keep_inputs, keep_outputs, keep_outputs_of, split
 from ..layers.tracing import exporting
 from ..messages import shown
 from ..registry import register
@@ -161,7 +161,7 @@ class SKConv(Mergeable):
         """Split, fuse and select."""
         n = len(self.branches)
         # Every split has constant sizes: an exported graph then has no arithmetic on shapes.
-        parts = x.split([_conv(branch).in_channels for branch in self.branches], 1) if self.split else [x] * n
+        parts = split(x, [_conv(branch).in_channels for branch in self.branches]) if self.split else [x] * n
         maps = [branch(part) for branch, part in zip(self.branches, parts)]
         # The sum of the means is the mean of the sum, and needs no map of the sum.
         z = functools.reduce(torch.add, [F.adaptive_avg_pool2d(m, 1) for m in maps])

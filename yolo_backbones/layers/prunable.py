@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +38,31 @@ class Divisible(nn.Module):
     def divide(self) -> None:
         """Put a convolution for each part in place of the one, once; the output is the same."""
         raise NotImplementedError
+
+
+_followed = False
+
+
+@contextmanager
+def followed() -> Iterator[None]:
+    """Have `split` give slices, while a pruner follows the channels through a model: of those it knows the bounds."""
+    global _followed
+    _followed = True
+    try:
+        yield
+    finally:
+        _followed = False
+
+
+def split(x: torch.Tensor, sizes: Sequence[int]) -> Sequence[torch.Tensor]:
+    """Split a map's channels: (B, sum(sizes), H, W) -> one (B, size, H, W) for each.
+
+    Of the parts of torch's `split`, Torch-Pruning 1.6 may take one for the other.
+    """
+    if not _followed:
+        return x.split(sizes, 1)
+    ends = list(itertools.accumulate(sizes))
+    return [x[:, end - size : end] for end, size in zip(ends, sizes)]
 
 
 def outputs_of(block: Any, channels: Sequence[int]) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .. import import_hooks
-from ..layers.prunable import Divisible, Prunable
+from ..layers.prunable import Divisible, Prunable, followed
 from .wrapping import Function, wrap
 
 PACKAGE = "torch_pruning"
@@ -37,7 +37,7 @@ def _wrap_build_dependency(build_dependency: Function) -> Function:
         prunable = [module for module in model.modules() if isinstance(module, Prunable)]
         for kind in dict.fromkeys(map(type, prunable)):
             graph.register_customized_layer(kind, Pruner())  # the user's own pruners come later, and replace it
-        with _as_one_operation(prunable):
+        with _as_one_operation(prunable), followed():
             return build_dependency(graph, model, *args, **kwargs)
 
     return build
