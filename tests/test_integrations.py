@@ -22,7 +22,7 @@ from conftest import randomise_batch_norm
 from torch import nn
 from ultralytics import YOLO, solutions
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.modules import C2f, Conv, Detect
+from ultralytics.nn.modules import C2PSA, C2f, Conv, Detect
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import ROOT
 
@@ -34,7 +34,13 @@ from yolo_backbones.layers import in_place
 
 FAMILIES = sorted(stem.removeprefix("yolov8-") for stem in configs.models())
 DIALECTS = Path(__file__).parent / "data" / "dialects"
-TUTORIALS = ["yolov8n-c2f-star", "yolov8n-c2f-faster", "yolov8n-skattention"]
+TUTORIALS = [
+    "yolov8n-c2f-star",
+    "yolov8n-c2f-faster",
+    "yolo11n-c3k2-star",
+    "yolo11n-c3k2-faster",
+    "yolov8n-skattention",
+]
 COMPOSED = ["resnet18", "starnet_s050"]
 SIDE = 64
 SQUARE = 24  # pixels
@@ -134,7 +140,7 @@ def pruned(name: str) -> DetectionModel:
     model = DetectionModel(name, nc=len(shapes.CLASSES), verbose=False)
     model.names = dict(enumerate(shapes.CLASSES))
     for i, row in enumerate(model.model):
-        if type(row) is C2f:
+        if isinstance(row, C2f):  # YOLO11's C3k2 too
             model.model[i] = SplitC2f(row)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -142,7 +148,7 @@ def pruned(name: str) -> DetectionModel:
         model,
         torch.rand(1, 3, SIDE, SIDE),
         importance=torch_pruning.importance.GroupMagnitudeImportance(),
-        ignored_layers=[layer for layer in model.modules() if isinstance(layer, Detect)],
+        ignored_layers=[layer for layer in model.modules() if isinstance(layer, (Detect, C2PSA))],
         pruning_ratio=0.3,
     )
     pruner.step()
@@ -150,10 +156,14 @@ def pruned(name: str) -> DetectionModel:
 
 
 @pytest.mark.filterwarnings("ignore:Unwrapped parameters detected")
-@pytest.mark.parametrize("name", [*FAMILIES, "fasternet_t0", "skresnet18", "lsknet_t", *TUTORIALS])
+@pytest.mark.parametrize("name", [*FAMILIES, "fasternet_t0", "skresnet18", "lsknet_t", "yolo11n-starnet", *TUTORIALS])
 def test_a_pruned_model_is_trained_fused_saved_and_exported(name, needs, tmp_path, few_shapes):
     needs("torch_pruning", "onnx", "onnxslim", "onnxruntime")
-    name = str(DIALECTS / f"{name}.yaml") if name in TUTORIALS else f"yolov8n-{name}.yaml"
+    name = (
+        str(DIALECTS / f"{name}.yaml")
+        if name in TUTORIALS
+        else f"{'' if name[:4] == 'yolo' else 'yolov8n-'}{name}.yaml"
+    )
     before = parameters(DetectionModel(name, verbose=False).model[:9])
     model = pruned(name)
     share = parameters(model.model[:9]) / before

@@ -1,8 +1,10 @@
 """Scripts that people run on a model's rows work on models with a whole network in row 0, or say why they cannot."""
 
+import copy
 import gc
 import importlib.util
 import logging
+import pickle
 import re
 import weakref
 from types import SimpleNamespace
@@ -88,6 +90,18 @@ def test_embeddings_of_every_row(name):
                 model.embed(image, embed=[i], verbose=False)
         else:
             assert len(model.embed(image, embed=[i], verbose=False)) == 2
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_all_maps_are_not_taken_for_one(name):
+    with torch.no_grad():
+        maps = DetectionModel(name, verbose=False).eval().model[0](torch.rand(1, 3, 64, 64))
+    for use in (lambda: maps.shape, lambda: maps.cpu().detach(), lambda: torch.mean(maps)):
+        with pytest.raises((AttributeError, ValueError), match="several maps"):
+            use()
+    assert not hasattr(maps, "shape")
+    for copied in (copy.deepcopy(maps), pickle.loads(pickle.dumps(maps))):
+        assert all(map(torch.equal, copied, maps)) and len(copied) == len(maps)
 
 
 @pytest.mark.parametrize("merged", [False, True])
