@@ -58,7 +58,7 @@ $(EXPORTS)/.ready: pyproject.toml
 gpu: $(READY) ## run the tests that need a GPU
 	$(BIN)/python -m pytest tests/test_gpu.py $(ARGS)
 
-integrations: $(INTEGRATIONS)/.ready ## run the tests with LightlyTrain and Torch-Pruning, in an environment of their own
+integrations: $(INTEGRATIONS)/.ready ## run the tests with the tools of docs/integrations.md, in an environment of their own
 	$(INTEGRATIONS)/$(SCRIPTS)/python -m pytest tests/test_integrations.py --integrations $(ARGS)
 
 $(INTEGRATIONS)/.ready: pyproject.toml

@@ -191,19 +191,46 @@ def test_skattention():
     assert len(model.model[10].branches) == 4 and model.model[10].squeeze.out_channels == 32
 
 
-def test_pretrained_asks_for_the_published_weights(monkeypatch):
-    """And where they cannot be had, it says so: nothing is trained from random weights unasked."""
-    asked = []
+@pytest.fixture
+def asked(monkeypatch):
+    """The names of the weights that were asked for, where there is no network."""
+    names = []
 
     def nowhere(name, *args, **kwargs):
-        asked.append(name)
+        names.append(name)
         raise ConnectionError(f"{name}: no network")
 
     monkeypatch.setattr(fetch, "from_hub", nowhere)
+    return names
+
+
+def test_pretrained_asks_for_the_published_weights(asked):
+    """And where they cannot be had, it says so: nothing is trained from random weights unasked."""
     for file in PRETRAINED:
         with pytest.raises(ConnectionError, match="no network"):
             build(file)
     assert asked == ["starnet_s1.in1k"]
+
+
+@pytest.mark.parametrize(
+    ("stem", "args", "without"),
+    [
+        ("yolov8n-one-row-starnet-pretrained", [True], [False]),
+        ("yolov8n-timm-backbone", ["resnet18", True], ["resnet18", False]),
+    ],
+)
+def test_without_a_network_the_row_can_be_built_without_weights(stem, args, without, asked):
+    with pytest.raises(ConnectionError, match="no network; or write False as pretrained in the row"):
+        build(edited(stem, 0, args))
+    assert len(asked) == 1
+    build(edited(stem, 0, without))
+    assert len(asked) == 1
+
+
+def test_without_a_network_a_name_is_not_told_of_a_row(asked):
+    for config in ("yolov8n-starnet_s1.in1k.yaml", yaml_model_load(PRETRAINED[0]) | {dialects.MARK: "own"}):
+        with pytest.raises(ConnectionError, match=r"no network$"):
+            DetectionModel(config, verbose=False)
 
 
 @pytest.mark.parametrize("file", PLAIN, ids=lambda file: file.stem)

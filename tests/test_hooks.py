@@ -1,5 +1,6 @@
 """Hooks: what a module took and returned stays as it was when a hook saw it, and backward hooks run."""
 
+import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from conftest import randomise_batch_norm
 from torch import nn
+from torch.nn.modules import module as torch_module
 from torch.nn.modules.module import register_module_forward_hook
 from ultralytics.nn.tasks import DetectionModel
 
@@ -158,6 +160,22 @@ def test_maps_are_written_over_where_nobody_watches():
         assert act.inplace  # for the next call
         handle.remove()
     assert in_place.activate(act, x, conv).data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+def test_a_hook_on_all_modules_watches(kind):
+    handle = getattr(torch_module, f"register_module_{kind}_hook")(lambda *_: None)
+    try:
+        assert in_place.watched()
+    finally:
+        handle.remove()
+    assert not in_place.watched()
+
+
+def test_hooks_are_found_with_the_oldest_torch(monkeypatch):
+    monkeypatch.delattr(torch_module, "_has_any_global_hook", raising=False)  # torch 2.4 and 2.5 lack it
+    spec = importlib.util.find_spec(in_place.__name__)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def test_an_activation_stays_in_place_after_a_hook_that_fails():

@@ -24,15 +24,21 @@ _PROBE = 256  # pixels; a multiple of every stride
 _LATER = "_yolo_backbones_later_maps"  # attribute of a map that a `FeatureMap` picked
 
 
+_SEVERAL = (
+    "this row gives several maps, those of a whole network, where one is needed; take a FeatureMap row, which picks "
+    "one (`yolo-backbones new` writes the model's rows with their numbers)"
+)
+
+
 class _Maps(list[torch.Tensor]):
-    """Several maps. Where a function of torch's is called on them, as `embed=[0]` does, the answer is a sentence."""
+    """Several maps. Where they are used as one, as `embed=[0]` or Grad-CAM on row 0 do, the answer is a sentence."""
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        raise ValueError(
-            "this row gives several maps, those of a whole network, where one is needed; take a FeatureMap row, which "
-            "picks one (`yolo-backbones new` writes the model's rows with their numbers)"
-        )
+        raise ValueError(_SEVERAL)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(_SEVERAL)  # as of any object without the attribute: `hasattr` goes on to say no
 
 
 @register(like="HGStem")

@@ -4,6 +4,6 @@ A fork changes `parse_model`, so that its rows mean there what they mean nowhere
 `parse_model` sees them; docs/dialects.md has each dialect, and how its meaning is known.
 """
 
-from .reading import MARK, Reading, foreign_names, read
+from .reading import MARK, Reading, foreign_names, read, was_read
 
-__all__ = ["MARK", "Reading", "foreign_names", "read"]
+__all__ = ["MARK", "Reading", "foreign_names", "read", "was_read"]

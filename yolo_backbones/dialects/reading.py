@@ -14,6 +14,7 @@ from .spelling import listed
 
 # Key of a config that has been read: its rows are this package's, also where another reading of them is possible.
 MARK = "dialect"
+_READ = "read"  # its value here; a user writes "own"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ def foreign_names() -> frozenset[str]:
     return frozenset(own.union(*(family.foreign_rows for family in families().values())))
 
 
+def was_read(config: Mapping[str, Any]) -> bool:
+    """Tell whether the user's file has rows of a dialect where this config has those of this package."""
+    return config.get(MARK) == _READ
+
+
 def read(config: Mapping[str, Any]) -> Reading | None:
     """Read a config; return None if it has no row of a dialect.
 
@@ -57,5 +63,5 @@ def read(config: Mapping[str, Any]) -> Reading | None:
     said = [*networks.rewrite(found), *blocks.rewrite(found)]
     if not said:
         return None
-    found[MARK] = "read"
+    found[MARK] = _READ
     return Reading(found, tuple(said), same_as(found))

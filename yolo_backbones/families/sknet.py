@@ -24,6 +24,7 @@ from ..layers.fold import set_weights
 from ..layers.in_place import activate, add, lerp
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting, scale_and_shift
+from ..layers.prunable import Prunable, keep_inputs, keep_outputs, keep_outputs_of, split
 from ..layers.tracing import exporting
 from ..messages import shown
 from ..registry import register
@@ -160,7 +161,7 @@ class SKConv(Mergeable):
         """Split, fuse and select."""
         n = len(self.branches)
         # Every split has constant sizes: an exported graph then has no arithmetic on shapes.
-        parts = x.split([_inputs(branch) for branch in self.branches], 1) if self.split else [x] * n
+        parts = split(x, [_conv(branch).in_channels for branch in self.branches]) if self.split else [x] * n
         maps = [branch(part) for branch, part in zip(self.branches, parts)]
         # The sum of the means is the mean of the sum, and needs no map of the sum.
         z = functools.reduce(torch.add, [F.adaptive_avg_pool2d(m, 1) for m in maps])
@@ -191,11 +192,11 @@ class SKConv(Mergeable):
         self.merged = True
 
 
-def _inputs(branch: nn.Module) -> int:
-    """Return the channels that a branch reads; pruning makes them fewer."""
+def _conv(branch: nn.Module) -> nn.Conv2d:
+    """Return a branch's convolution. What it reads is asked of it, since pruning makes it less."""
     conv = branch.conv
     assert isinstance(conv, nn.Conv2d)
-    return conv.in_channels
+    return conv
 
 
 def _blend(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor, branch: nn.Module) -> torch.Tensor:
@@ -208,7 +209,7 @@ def _blend(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor, branc
 
 
 @register(like="Conv")
-class SKAttention(SKConv):
+class SKAttention(Prunable, SKConv):
     """Selective kernel convolution that keeps its channels, as tutorials put it behind a stage or SPPF.
 
     It is form "plain" of `SKConv` with kernels of any sizes.
@@ -260,6 +261,32 @@ class SKAttention(SKConv):
             )
         super().__init__(c1, c2, M=len(kernels), g=group, r=reduction, L=L, form="plain")
         self.branches = nn.ModuleList(ConvBN(c1, c2, k, g=group, act=nn.ReLU(inplace=True), bias=True) for k in kernels)
+
+    @property
+    def width(self) -> int:
+        """Channels in and out."""
+        return self.squeeze.in_channels
+
+    def keep(self, channels: Sequence[int]) -> None:
+        """Remove all channels but these from each branch, from the squeeze and from each branch's weights.
+
+        Raises:
+            ValueError: the branches' convolutions are in groups, of which channels are no part by themselves.
+        """
+        width = self.width
+        for branch in self.branches:
+            conv = _conv(branch)
+            groups = conv.groups
+            if 1 < groups < width:
+                raise ValueError(
+                    f"SKAttention: channels cannot be removed one by one with group={groups}; write group=1, or the "
+                    "number of channels"
+                )
+            if groups == 1:
+                keep_inputs(conv, channels)
+            keep_outputs_of(branch, channels)
+        keep_inputs(self.squeeze, channels)  # of the plain form, without BatchNorm
+        keep_outputs(self.select, [i + j for i in range(0, self.select.out_channels, width) for j in channels])
 
 
 @register(like="Conv")

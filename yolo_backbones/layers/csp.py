@@ -10,16 +10,22 @@ from ultralytics.nn.modules import Conv
 
 from . import checks
 from .memory_format import channels_last
+from .prunable import Divisible, outputs_of
 
 # Builds a block from its channels, in and out: (B, c, H, W) -> (B, c, H, W).
 BlockOf = Callable[[int], nn.Module]
 
 
-class _CrossStage(nn.Module):
+class _CrossStage(Divisible):
     """Half of the channels run through `n` blocks, and the output of each reaches the end.
 
     Wang et al., "CSPNet", CVPR 2020, https://arxiv.org/abs/1911.11929, in the form of Ultralytics' YOLOv8.
+
+    Attributes:
+        divided: two convolutions, `around` and `first`, stand in place of `cv1`; a model is divided to be pruned.
     """
+
+    divided = False
 
     def __init__(self, c1: int, c2: int, n: int, e: float, block: BlockOf) -> None:
         super().__init__()
@@ -33,10 +39,19 @@ class _CrossStage(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Run the blocks, and join what went around them with what each gave."""
-        maps = list(self.cv1(channels_last(x)).split((self.c, self.c), 1))
+        x = channels_last(x)
+        maps = [self.around(x), self.first(x)] if self.divided else list(self.cv1(x).split((self.c, self.c), 1))
         for block in self.m:
             maps.append(block(maps[-1]))
         return self.cv2(torch.cat(maps, 1))
+
+    def divide(self) -> None:
+        """Put two convolutions in place of the first; the output is the same."""
+        if not self.divided:
+            self.around = outputs_of(self.cv1, range(self.c))
+            self.first = outputs_of(self.cv1, range(self.c, 2 * self.c))
+            del self.cv1
+            self.divided = True
 
     def block(self, c: int) -> nn.Module:
         """Build a block with that many channels."""

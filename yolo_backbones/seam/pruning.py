@@ -1,4 +1,4 @@
-"""Torch-Pruning is told which blocks of ours remove their channels themselves.
+"""Torch-Pruning is told which blocks of ours remove their channels themselves, and gets no split that it loses.
 
 https://github.com/VainF/Torch-Pruning. It follows channels through the graph that autograd notes, and takes customized
 pruners where that fails. So the user's script needs to know nothing of it.
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .. import import_hooks
-from ..layers.prunable import Prunable
+from ..layers.prunable import Divisible, Prunable, followed
 from .wrapping import Function, wrap
 
 PACKAGE = "torch_pruning"
@@ -33,10 +33,13 @@ def _teach() -> None:
 
 def _wrap_build_dependency(build_dependency: Function) -> Function:
     def build(graph: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        for module in list(model.modules()):
+            if isinstance(module, Divisible):
+                module.divide()
         prunable = [module for module in model.modules() if isinstance(module, Prunable)]
         for kind in dict.fromkeys(map(type, prunable)):
             graph.register_customized_layer(kind, Pruner())  # the user's own pruners come later, and replace it
-        with _as_one_operation(prunable):
+        with _as_one_operation(prunable), followed():
             return build_dependency(graph, model, *args, **kwargs)
 
     return build

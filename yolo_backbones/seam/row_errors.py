@@ -48,9 +48,17 @@ def parsed(parse_model: Callable[..., Any], config: dict[str, Any], *args: Any, 
     Raises:
         TypeError: as raised.
         ValueError: as raised, or in place of another error of the row's.
+        ConnectionError: published weights could not be downloaded.
     """
     try:
         return parse_model(config, *args, **kwargs)
+    except ConnectionError as error:
+        from .. import dialects  # here, since it imports every backbone, and only this error needs it
+
+        if not dialects.was_read(config):
+            raise
+        way_out = "or write False as pretrained in the row, to build it without weights"
+        raise ConnectionError(f"{error}; {way_out}") from error
     except _FAULTS as error:
         frame = _frame(error.__traceback__, "parse_model")
         i = frame.f_locals.get("i") if frame else None
