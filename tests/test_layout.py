@@ -59,6 +59,7 @@ def test_no_file_outside_of_families_names_one():
 
 # What others' packages keep to themselves, and may rename or not have had in the oldest release that is supported.
 PRIVATE = {
+    "torch.nn.modules.batchnorm._BatchNorm": "in torch since 0.4",
     "torch.utils._python_dispatch.TorchDispatchMode": "in torch since 1.12",
     "torch.utils._pytree.tree_leaves": "in torch since 2.2",
 }

@@ -47,11 +47,11 @@ print("failures", list(seam.failures()))
 """
 
 
-def run(code: str, cwd: Path) -> str:
+def run(code: str, cwd: Path, after: str = "") -> str:
     done = subprocess.run(
-        [sys.executable, "-c", START + textwrap.dedent(code) + BUILD],
+        [sys.executable, "-c", START + textwrap.dedent(code) + BUILD + after],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(cwd)])},
         capture_output=True,
         text=True,
     )
@@ -115,6 +115,14 @@ def test_without_what_one_step_needs_the_models_still_build(step, tmp_path):
     assert f"failures [{step.name!r}]" in out
     (told,) = (line for line in out.splitlines() if "yolo_backbones: " in line)
     assert step.lost in told
+
+
+def test_a_package_that_lacks_what_its_step_needs_is_imported_all_the_same(tmp_path):
+    (tmp_path / "torch_pruning.py").write_text("found = 'imported'\n")
+    out = run("", tmp_path, "import torch_pruning; print(torch_pruning.found, list(seam.failures()))")
+    assert "imported ['Torch-Pruning']" in out
+    (told,) = (line for line in out.splitlines() if "yolo_backbones: " in line)
+    assert "DependencyGraph" in told and "cannot follow the channels" in told
 
 
 def test_the_others_go_on_where_several_fail(tmp_path):

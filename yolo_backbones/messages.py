@@ -7,6 +7,19 @@ from pathlib import Path
 
 _LONGEST = 80  # characters of a value
 
+# Whatever wrong rows and arguments make Python and torch raise while a model is built or first run.
+FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
 
 def shown(value: object) -> str:
     """Return a value as it is written, shortened to be read in a message."""

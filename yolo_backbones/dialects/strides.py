@@ -13,9 +13,9 @@ from ultralytics.nn import tasks
 
 from .. import detectors
 from ..layers.meta import import_before
+from ..messages import FAULTS
 
 _PROBE = 256  # pixels
-_FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)
 
 
 def come_out(config: Mapping[str, Any]) -> bool | None:
@@ -26,11 +26,11 @@ def come_out(config: Mapping[str, Any]) -> bool | None:
     """
     try:
         layers = _build(config)
-    except _FAULTS:
+    except FAULTS:
         return None
     try:
         sizes = _sizes(layers)
-    except _FAULTS:
+    except FAULTS:
         return False
     doubling = all(finer == 2 * coarser for finer, coarser in itertools.pairwise(sizes))
     return doubling and bool(sizes) and all(_PROBE % size == 0 for size in sizes)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import import_hooks
 from . import row_errors
+from .late import when_imported
 from .wrapping import Function, wrap
 
 ADAPTER = "lightly_train._models.ultralytics.ultralytics"
@@ -22,13 +22,11 @@ _PROBE = 64  # pixels
 
 def install() -> None:
     """Teach the adapter, now or when it is imported."""
-    import_hooks.when_imported(ADAPTER, _teach)
+    when_imported(ADAPTER, _teach)
 
 
 def _teach() -> None:
-    adapter = sys.modules[ADAPTER]
-    if hasattr(adapter, "_get_backbone"):  # else a release of it that does this in another way
-        wrap(adapter, "_get_backbone", _wrap_get_backbone)
+    wrap(sys.modules[ADAPTER], "_get_backbone", _wrap_get_backbone)
 
 
 def _wrap_get_backbone(get_backbone: Function) -> Function:

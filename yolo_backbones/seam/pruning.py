@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from .. import import_hooks
 from ..layers.prunable import Divisible, Prunable, followed
+from .late import when_imported
 from .wrapping import Function, wrap
 
 PACKAGE = "torch_pruning"
@@ -22,13 +22,11 @@ PACKAGE = "torch_pruning"
 
 def install() -> None:
     """Have the pruners registered, now or when the package is imported."""
-    import_hooks.when_imported(PACKAGE, _teach)
+    when_imported(PACKAGE, _teach)
 
 
 def _teach() -> None:
-    graph = getattr(sys.modules[PACKAGE], "DependencyGraph", None)
-    if hasattr(graph, "build_dependency"):  # else a release of it that does this in another way
-        wrap(graph, "build_dependency", _wrap_build_dependency)
+    wrap(sys.modules[PACKAGE].DependencyGraph, "build_dependency", _wrap_build_dependency)
 
 
 def _wrap_build_dependency(build_dependency: Function) -> Function:

@@ -13,22 +13,11 @@ import torch
 from ultralytics.nn import tasks
 
 from .. import registry
-from ..messages import first_line, shown
+from ..messages import FAULTS, first_line, shown
 from . import row_checks
 from .wrapping import Function, wrap
 
 _checks: list[Callable[[Mapping[str, Any]], None]] = []
-_FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NameError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
 
 
 def install() -> None:
@@ -59,7 +48,7 @@ def parsed(parse_model: Callable[..., Any], config: dict[str, Any], *args: Any, 
             raise
         way_out = "or write False as pretrained in the row, to build it without weights"
         raise ConnectionError(f"{error}; {way_out}") from error
-    except _FAULTS as error:
+    except FAULTS as error:
         frame = _frame(error.__traceback__, "parse_model")
         i = frame.f_locals.get("i") if frame else None
         if not isinstance(i, int):
@@ -77,14 +66,14 @@ def _wrap_init(init: Function) -> Function:
     def build(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
             init(self, *args, **kwargs)
-        except _FAULTS as error:
+        except FAULTS as error:
             frame = _frame(error.__traceback__, "_predict_once")
             row = frame.f_locals.get("m") if frame else None
             config = vars(self).get("yaml")
             if isinstance(config, dict):
                 for check in _checks:  # Ultralytics itself looks into some rows before `parse_model`
                     check(config)
-            if frame is None or row is None or not has_ours(config):
+            if frame is None or row is None or not (has_ours(config) or _runs_ours(frame.f_locals["self"])):
                 raise
             took = _shapes(frame.f_locals.get("x"))
             raise ValueError(
@@ -98,6 +87,12 @@ def _wrap_init(init: Function) -> Function:
 def has_ours(config: Any) -> bool:
     """Tell whether a config has a row of a registered block."""
     return isinstance(config, dict) and any(name in registry.blocks() for name in row_checks.block_names(config))
+
+
+def _runs_ours(model: Any) -> bool:
+    """Tell whether a model has a registered block, perhaps out of a dialect's row, which its config still has."""
+    ours = tuple(block.cls for block in registry.blocks().values())
+    return any(isinstance(module, ours) for module in model.modules())
 
 
 def _frame(trace: TracebackType | None, name: str) -> FrameType | None:
