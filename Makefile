@@ -49,22 +49,18 @@ crashes: $(READY) ## kill a training ten times, and resume it each time
 exports: $(EXPORTS)/.ready ## run the tests of every export format, in an environment of their own
 	$(EXPORTS)/$(SCRIPTS)/python -m pytest tests/test_exports.py --exports $(ARGS)
 
-$(EXPORTS)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(EXPORTS)
-	$(EXPORTS)/$(SCRIPTS)/python -m pip install --upgrade pip
-	$(EXPORTS)/$(SCRIPTS)/python -m pip install --editable ".[dev,export-all]"
-	touch $@
-
 gpu: $(READY) ## run the tests that need a GPU
 	$(BIN)/python -m pytest tests/test_gpu.py $(ARGS)
 
 integrations: $(INTEGRATIONS)/.ready ## run the tests with the tools of docs/integrations.md, in an environment of their own
 	$(INTEGRATIONS)/$(SCRIPTS)/python -m pytest tests/test_integrations.py --integrations $(ARGS)
 
-$(INTEGRATIONS)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(INTEGRATIONS)
-	$(INTEGRATIONS)/$(SCRIPTS)/python -m pip install --upgrade pip
-	$(INTEGRATIONS)/$(SCRIPTS)/python -m pip install --editable ".[dev,integrations]"
+$(EXPORTS)/.ready: OWN := dev,export-all
+$(INTEGRATIONS)/.ready: OWN := dev,integrations
+$(EXPORTS)/.ready $(INTEGRATIONS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/$(SCRIPTS)/python -m pip install --upgrade pip
+	$(@D)/$(SCRIPTS)/python -m pip install --editable ".[$(OWN)]"
 	touch $@
 
 compat: $(READY) ## try old and new releases of Ultralytics, Python, torch and timm; ARGS="--only 8.2.0" chooses

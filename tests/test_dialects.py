@@ -331,6 +331,12 @@ WRONG = {
         lambda c: [row.__setitem__(3, [row[3][0], 2 + i, 3]) for i, row in enumerate(c["backbone"][1:])],
     ),
     "SKAttention: c2=128 has to be c1=256": edited("yolov8n-skattention", 10, [512]),
+    # What is seen when it runs, and what `parse_model` cannot read while both readings are tried.
+    "row 8: Concat cannot take maps of": edited("yolov8-vanillanetblock-rows", 1, [256, 1, 1]),
+    "row 3: VanillaBlock cannot take a map of": edited("yolov8-vanillanetblock-rows", 1, [256, 1, 17]),
+    "Concat cannot take maps of": changed("yolov8-fasternet-rows", lambda c: c["head"][0][3].__setitem__(1, 3)),
+    "'leaky relu' is neither a word": changed("yolov8-vanillanet-rows", lambda c: c["head"][0][3].append("leaky relu")),
+    "'(' is neither a word": changed("yolov8-vanillanet-rows", lambda c: c["backbone"][0][3].append("(")),
 }
 
 

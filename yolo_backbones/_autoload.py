@@ -25,13 +25,11 @@ def find_spec(asked: object, name: str, path: Sequence[str] | None, target: Modu
     if environment.disabled():
         return None
     finders = list(sys.meta_path)
-    for finder in finders[finders.index(asked) + 1 :] if asked in finders else finders:
-        spec: ModuleSpec | None = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
-        if spec is not None:
-            if spec.loader is not None and (name == TASKS or TASKS not in sys.modules):
-                _run_safely(import_hooks.call_after, spec.loader, name, activate)
-            return spec
-    return None
+    after = finders[finders.index(asked) + 1 :] if asked in finders else finders
+    spec = import_hooks.first_spec(after, name, path, target)
+    if spec is not None and spec.loader is not None and (name == TASKS or TASKS not in sys.modules):
+        _run_safely(import_hooks.call_after, spec.loader, name, activate)
+    return spec
 
 
 def activate() -> None:

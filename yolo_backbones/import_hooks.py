@@ -10,13 +10,11 @@ from typing import Any
 
 
 def when_imported(name: str, function: Callable[[], None]) -> None:
-    """Call the function now if the module called `name` has been imported, else right after it has run.
+    """Call the function right after the module called `name` has run, which is not imported yet.
 
     The same function is called once, however often it is asked for before.
     """
-    if name in sys.modules:
-        function()
-    elif not any(isinstance(finder, _Finder) and finder.waits_for == (name, function) for finder in sys.meta_path):
+    if not any(isinstance(finder, _Finder) and finder.waits_for == (name, function) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder(name, function))
 
 
@@ -31,13 +29,21 @@ class _Finder:
     ) -> ModuleSpec | None:
         if name != self.waits_for[0]:
             return None
-        for finder in [other for other in sys.meta_path if other is not self]:
-            spec: ModuleSpec | None = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
-            if spec is not None:
-                if spec.loader is not None:
-                    call_after(spec.loader, *self.waits_for)
-                return spec
-        return None
+        spec = first_spec([other for other in sys.meta_path if other is not self], name, path, target)
+        if spec is not None and spec.loader is not None:
+            call_after(spec.loader, *self.waits_for)
+        return spec
+
+
+def first_spec(
+    finders: Sequence[Any], name: str, path: Sequence[str] | None, target: ModuleType | None
+) -> ModuleSpec | None:
+    """Return what the first of the finders that knows the module has found."""
+    for finder in finders:
+        spec: ModuleSpec | None = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
+        if spec is not None:
+            return spec
+    return None
 
 
 def call_after(loader: Any, name: str, function: Callable[[], None]) -> None:

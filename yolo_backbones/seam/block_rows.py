@@ -122,8 +122,8 @@ def _wrap_parse_model(parse_model: Function) -> Function:
         if any(name not in vars(tasks) for name in names):
             load()
         _refuse_clash(d, names)
+        FineTuning.of(d)
         if not row_errors.has_ours(d):
-            FineTuning.of(d)
             return parse_model(d, *args, **kwargs)
         _check(d)
         parse_or_tell = functools.partial(row_errors.parsed, functools.partial(row_channels.parse, parse_model))

@@ -48,15 +48,9 @@ class Rows(nn.Sequential):
 
     def forward(self, x: torch.Tensor) -> Any:
         """Run the rows, and return the last one's output."""
-        outputs: list[Any] = []
-        for row in self.children():
-            source: Any = row.f
-            if source == -1:
-                given: Any = outputs[-1] if outputs else x
-            else:
-                given = outputs[source] if isinstance(source, int) else [outputs[i] for i in source]
-            outputs.append(row(given))
-        return outputs[-1]
+        from ..detectors import outputs  # here, since LightlyTrain is imported in few processes
+
+        return outputs(self.children(), x)[-1]
 
 
 def backbone(network: Any) -> tuple[Rows, int]:

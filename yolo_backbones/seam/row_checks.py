@@ -20,7 +20,6 @@ from .. import registry
 from ..layers.meta import Shapes, import_before
 from ..messages import shown
 from .block_names import check_block_name
-from .fine_tuning import FineTuning
 
 _MOST_REPEATS, _LARGEST = 100, 1 << 16
 # From these on a config is first built without memory, and its parameters are counted.
@@ -44,7 +43,6 @@ def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[st
         TypeError: a block of ours has the wrong number of arguments.
         ValueError: any other mistake.
     """
-    FineTuning.of(config)
     backbone = config.get("backbone", [])
     if not isinstance(backbone, list):
         raise ValueError(_wrong_backbone_message(backbone))

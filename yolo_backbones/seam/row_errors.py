@@ -73,7 +73,7 @@ def _wrap_init(init: Function) -> Function:
             if isinstance(config, dict):
                 for check in _checks:  # Ultralytics itself looks into some rows before `parse_model`
                     check(config)
-            if frame is None or row is None or not (has_ours(config) or _runs_ours(frame.f_locals["self"])):
+            if frame is None or row is None or not _runs_ours(frame.f_locals["self"]):
                 raise
             took = _shapes(frame.f_locals.get("x"))
             raise ValueError(
@@ -90,7 +90,7 @@ def has_ours(config: Any) -> bool:
 
 
 def _runs_ours(model: Any) -> bool:
-    """Tell whether a model has a registered block, perhaps out of a dialect's row, which its config still has."""
+    """Tell whether a model has a registered block. Its config may not say so yet, if that is in a dialect."""
     ours = tuple(block.cls for block in registry.blocks().values())
     return any(isinstance(module, ours) for module in model.modules())
 
