@@ -126,6 +126,19 @@ def test_what_does_not_fit_is_refused(student, teacher, message):
         detectors.student_of(YOLO(teacher).model, student, adapters=False)
 
 
+@pytest.mark.parametrize("name", ["nowhere/teacher.pt", "yolov8n.pt"], ids=["a file", "to be downloaded"])
+def test_a_checkpoint_that_cannot_be_had_says_what_to_give(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ultralytics.utils.downloads.safe_download", unreachable)
+    for opened in (lambda: detectors.load_teacher(name), lambda: detectors.student_of(None, name, adapters=False)):
+        with pytest.raises(FileNotFoundError, match=f"no file {name}, .*; give the path of a trained checkpoint"):
+            opened()
+
+
+def unreachable(*args, **kwargs):
+    raise ConnectionError("no network")
+
+
 def test_a_teacher_has_to_be_a_trained_detector(tmp_path):
     with pytest.raises(ValueError, match="is no checkpoint; name a trained"):
         detectors.load_teacher("yolov8n.yaml")

@@ -11,6 +11,7 @@ import torch
 from ultralytics import YOLO
 from ultralytics.nn.tasks import yaml_model_load
 
+from ..messages import first_line
 from . import junction
 from .adapters import inserted
 from .junction import Model
@@ -24,14 +25,27 @@ def load_teacher(path: str) -> Model:
 
     Raises:
         ValueError: it is no checkpoint, or of no detector.
+        FileNotFoundError: it is not here, and cannot be downloaded.
     """
     if Path(path).suffix != ".pt":
         raise ValueError(f"the teacher {path} is no checkpoint; name a trained .pt, such as yolov8n.pt")
-    model: Model = YOLO(path).model
+    model = _opened(path)
     if not hasattr(model, "model") or not hasattr(model.model[-1], "nl"):
         raise ValueError(f"the teacher {path} is no detector whose head reads maps; take one that detects, segments or "
                          "estimates poses")  # fmt: skip
     return model
+
+
+def _opened(path: str) -> Model:
+    try:
+        return YOLO(path).model
+    except OSError as error:
+        if Path(path).exists():
+            raise
+        raise FileNotFoundError(
+            f"there is no file {path}, and none of that name could be downloaded ({first_line(error)}); give the path "
+            "of a trained checkpoint"
+        ) from error
 
 
 def like(teacher: Model, config: str | Path | Mapping[str, Any], verbose: bool = False) -> Model:
@@ -52,8 +66,9 @@ def student_of(teacher: Model, source: str, adapters: bool) -> tuple[Model, junc
 
     Raises:
         ValueError: they do not fit; the message says where.
+        FileNotFoundError: the checkpoint is not here, and cannot be downloaded.
     """
-    weights: Model = YOLO(source).model if Path(source).suffix == ".pt" else None
+    weights: Model = _opened(source) if Path(source).suffix == ".pt" else None
     config = weights.yaml if weights is not None else yaml_model_load(source)
     student = like(teacher, config)
     where = junction.find(student, teacher)
