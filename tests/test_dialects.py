@@ -336,6 +336,13 @@ WRONG = {
     "row 3: VanillaBlock cannot take a map of": edited("yolov8-vanillanetblock-rows", 1, [256, 1, 17]),
     "Concat cannot take maps of": changed("yolov8-fasternet-rows", lambda c: c["head"][0][3].__setitem__(1, 3)),
     "'leaky relu' is neither a word": changed("yolov8-vanillanet-rows", lambda c: c["head"][0][3].append("leaky relu")),
+    "row 1: VanillaBlock: repeats=1000000000 has to be": changed(
+        "yolov8-vanillanet-rows", lambda c: c["backbone"][1].__setitem__(1, 10**9)
+    ),
+    "row 1: VanillaBlock: repeats=2 at the depth multiple 1e+09 is more than 100": changed(
+        "yolov8-vanillanet-rows", lambda c: (c["backbone"][1].__setitem__(1, 2), c.update(depth_multiple=1e9))
+    ),
+    "'(((": changed("yolov8-vanillanet-rows", lambda c: c["head"][0][3].append("(" * 500)),
     "'(' is neither a word": changed("yolov8-vanillanet-rows", lambda c: c["backbone"][0][3].append("(")),
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from ultralytics.nn import tasks
 
-from .. import detectors
+from .. import detectors, row_form
 from ..layers.meta import import_before
 from ..messages import FAULTS
 
@@ -21,10 +21,13 @@ _PROBE = 256  # pixels
 def come_out(config: Mapping[str, Any]) -> bool | None:
     """Tell whether a config can be run, and its head gets maps at strides that double from one to the next.
 
+    Its rows are checked first: a building of billions of repeats would not end.
+
     Returns:
         None if it cannot even be built.
     """
     try:
+        row_form.check_all(config)
         layers = _build(config)
     except FAULTS:
         return None

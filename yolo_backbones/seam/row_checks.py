@@ -5,28 +5,25 @@ Configs without any block of this package are left to Ultralytics, but for names
 
 from __future__ import annotations
 
-import ast
 import copy
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from ultralytics.nn import tasks
 
-from .. import registry
+from .. import detectors, registry, row_form
 from ..layers.meta import Shapes, import_before
 from ..messages import shown
 from .block_names import check_block_name
 
-_MOST_REPEATS, _LARGEST = 100, 1 << 16
 # From these on a config is first built without memory, and its parameters are counted.
 _MANY_REPEATS, _LARGE, _WIDE = 30, 4096, 4
 _MOST_PARAMETERS = 1 << 31  # in a row that is no published network; 8 GB
 _NETWORK = "Network"
-_LONGEST_NAME = 100
 # Ultralytics evaluates it as Python: a layer of torch.nn with plain numbers, and no call inside.
 _ACTIVATION = re.compile(r"(?:torch\.)?nn\.(\w+)\([\w\s=.,+-]*\)")
 
@@ -48,7 +45,7 @@ def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[st
         raise ValueError(_wrong_backbone_message(backbone))
     if not {"backbone", "head"} <= config.keys():
         load()
-        if any(isinstance(leaf, str) and leaf in registry.blocks() for leaf in _leaves(list(config.values()))):
+        if any(isinstance(leaf, str) and leaf in registry.blocks() for leaf in row_form.leaves(list(config.values()))):
             missing = "backbone" if "backbone" not in config else "head"
             raise ValueError(f"{config.get('yaml_file', 'the config')} has no {missing}: {missing} is a list of rows")
         return
@@ -56,15 +53,17 @@ def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[st
         load()
     known = registry.blocks()
     ours = {name for name in block_names(config) if name in known and name not in taken}
+    depth = 1.0
     if ours:
         check_numbers(config)
+        depth, *_ = detectors.scaling(config, config.get("scale", ""))
     else:
         _check_scale(config)
     if any(known[name].shipped for name in ours):
         _check_options(config)
     for i, row in enumerate(_rows(config)):
         if ours:
-            _check_form(i, row)
+            row_form.check(i, row, depth)
         elif not isinstance(row, list) or len(row) != 4:
             continue  # parse_model reports it
         if isinstance(row[2], str) and row[2] in ours:
@@ -112,30 +111,14 @@ def _asks_for_much(config: Mapping[str, Any]) -> bool:
         [scale[1] for scale in scales.values()] if isinstance(scales, Mapping) else [config.get("width_multiple", 1)]
     )
     return any(width > _WIDE for width in widths) or any(
-        row[1] > _MANY_REPEATS or any(abs(value) > _LARGE for value in _numbers(row[3])) for row in _rows(config)
+        row[1] > _MANY_REPEATS or any(abs(value) > _LARGE for value in row_form.numbers(row[3]))
+        for row in _rows(config)
     )
 
 
 def _rows(config: Mapping[str, Any]) -> list[Any]:
     parts = (config.get(part) for part in ("backbone", "head"))
     return [row for part in parts if isinstance(part, list) for row in part]
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    """Yield the numbers in an argument."""
-    return (item for item in _leaves(value) if isinstance(item, (int, float)))
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    """Yield what stands in lists of lists; a list that stands there several times (YAML's anchors) counts once."""
-    todo, seen = [value], set()
-    while todo:
-        item = todo.pop()
-        if not isinstance(item, list):
-            yield item
-        elif id(item) not in seen:
-            seen.add(id(item))
-            todo += item
 
 
 def check_numbers(config: Mapping[str, Any]) -> None:
@@ -149,7 +132,7 @@ def check_numbers(config: Mapping[str, Any]) -> None:
             raise ValueError(f"the model's YAML has {part}: {shown(config.get(part))}, where a list of rows belongs")
     for key in ("nc", "ch", "channels"):
         value = config.get(key, 1)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= row_form.LARGEST:
             raise ValueError(f"the model's YAML has {key}: {shown(value)}, where a whole number from 1 on belongs")
     act = config.get("activation")
     match = _ACTIVATION.fullmatch(act) if isinstance(act, str) else None
@@ -185,52 +168,6 @@ def _is_scale(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, (int, float)) and 0 < value < math.inf
 
 
-def _check_form(i: int, row: Any) -> None:
-    """Check a row of any block by the rules that `parse_model` assumes."""
-    if not isinstance(row, list) or len(row) != 4:
-        raise ValueError(f"row {i} is {shown(row)}, where [from, repeats, block, [arguments]] belongs")
-    source, n, name, args = row
-    if not isinstance(name, str):
-        raise ValueError(f"row {i}: block={shown(name)} has to be a block's name")
-    if len(name) > _LONGEST_NAME:
-        raise ValueError(f"row {i}: block={shown(name)} is longer than any block's name")
-    wanted = source if isinstance(source, list) and source else [source]
-    for j in wanted:
-        if isinstance(j, bool) or not isinstance(j, int) or not (-max(i, 1) <= j < i):
-            rule = f"a row's number from 0 to {i - 1}, or from -1 to {-i}" if i else "-1, the image"
-            raise ValueError(f"row {i}: {name}: from={shown(source)} has to be {rule}, or a list of such")
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= _MOST_REPEATS:
-        raise ValueError(f"row {i}: {name}: repeats={shown(n)} has to be a whole number from 1 to {_MOST_REPEATS}")
-    if not isinstance(args, list):
-        if name in registry.blocks():
-            _check_arguments(i, registry.blocks()[name], args)
-        raise TypeError(f"row {i}: {name}: the YAML row gives {shown(args)} where a list of arguments belongs")
-    for value, argument in zip(args, _argument_names(name, len(args))):
-        if not all(abs(number) <= _LARGEST for number in _numbers(value)):
-            raise ValueError(f"row {i}: {name}: {argument}{shown(value)} has to be at most {_LARGEST}")
-        if isinstance(value, str):
-            _check_text(i, name, argument, value)
-
-
-def _argument_names(name: str, count: int) -> list[str]:
-    """Return how to name each argument of a row in a message: "c2=", or "argument 2: " of another's block."""
-    block = registry.blocks().get(name)
-    known = [f"{argument}=" for argument in block.arguments] if block else []
-    return [*known, *(f"argument {k + 1}: " for k in range(len(known), count))]
-
-
-def _check_text(i: int, name: str, argument: str, text: str) -> None:
-    """Check that `parse_model` can read an argument that is text: as a name, or as a Python literal."""
-    try:
-        ast.literal_eval(text)
-    except ValueError:  # a name, which stays text
-        return
-    except (SyntaxError, RecursionError, MemoryError):
-        raise ValueError(
-            f"row {i}: {name}: {argument}{shown(text)} is neither a word, such as relu, nor a number or a list"
-        ) from None
-
-
 def _check_own_row(i: int, row: list[Any]) -> None:
     """Check a row of a block that is registered here, by its contract."""
     source, n, name, args = row
@@ -243,16 +180,9 @@ def _check_own_row(i: int, row: list[Any]) -> None:
         raise ValueError(
             f"row {i}: {name}: the YAML row repeats it {n} times, and it can stand there only once; write 1"
         )
-    _check_arguments(i, block, args)
+    row_form.check_arguments(i, block, args)
     if block.contract.row == ("c2",) and (not _is_channels(args[0]) or (several and args[0] == "nc")):
         raise ValueError(f"row {i}: {name}: c2={shown(args[0])} has to be a whole number, the channels of its output")
-
-
-def _check_arguments(i: int, block: registry.Block, args: Any) -> None:
-    try:
-        block.check_row(args)
-    except TypeError as error:
-        raise TypeError(f"row {i}: {error}") from None
 
 
 def _is_channels(value: Any) -> bool:
