@@ -20,7 +20,9 @@ from ultralytics import YOLO
 from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.utils import LOGGER
 
-from yolo_backbones import aliases, catalogue, cli, compose, composition, detectors
+from yolo_backbones import aliases, catalogue, cli, compose, composition, configs, detectors, registry
+from yolo_backbones.families import families
+from yolo_backbones.seam import block_names, block_rows
 
 TAKEN = {
     # spelling
@@ -388,6 +390,7 @@ def test_compose_reads_both(said):
 # ---- rows ----
 
 
+@pytest.mark.parametrize("stock", [False, True], ids=["ours", "stock"])
 @pytest.mark.parametrize(
     ("block", "says"),
     [
@@ -395,14 +398,42 @@ def test_compose_reads_both(said):
         ("resnet-18", r"row 9: resnet-18 is a network, not a block; .* `yolo-backbones new yolov8n resnet18`"),
         ("SPFF", r"names a block SPFF, which is unknown; did you mean SPPF\?"),
         ("c2f", r"names a block c2f, which is unknown; did you mean C2f\?"),
+        ("PConv", r"row 9: .* block PConv, .*; FasterNet's is FasterStage here, and yolov8-fasternet\.yaml has rows"),
+        ("Partial_conv3", r"FasterNet's is FasterStage here"),
+        ("C3_Star", r"StarNet's is C2f_Star here"),
+        ("LSKblock", r"LSKNet's is LSKStage here"),
+        ("SKLayer", r"SKNet's is SKConv here"),
+        (
+            "HGNetV2",
+            r"block HGNetV2, .*; if a network is meant: HGNetV2 is a series of \d+; take model=yolov8n-hgnetv2_",
+        ),
+        ("ConvNeXtBlock", r"take model=yolov8n-convnext_"),
+        ("MobileNetV3_InvertedResidual", r"take model=yolov8n-mobilenetv3_"),
+        ("ShuffleNetV2", r"no backbone here is a ShuffleNet; take model=yolov8n-mobilenetv4_conv_small_050\.yaml"),
+        ("SEBlock", r"block SEBlock, which is unknown; have the file that defines it call yolo_backbones\.register"),
+        ("EMA", r"block EMA, which is unknown; have the file"),
     ],
 )
-def test_a_row_of_what_is_no_block(block, says):
-    config = yaml_model_load("yolov8n-starnet.yaml")
+def test_a_row_of_what_is_no_block(stock, block, says):
+    config = yaml_model_load("yolov8n.yaml" if stock else "yolov8n-starnet.yaml")
     config["backbone"][9][2] = block
     Path("mine.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(ValueError, match=says):
         YOLO("mine.yaml")
+
+
+@pytest.mark.parametrize("key", ["C9", "C2f", 9], ids=["no row's", "known", "a number"])
+def test_a_key_error_about_something_else_stays_what_it_is(key):
+    assert block_names.explain(KeyError(key), yaml_model_load("yolov8n.yaml")) is None
+
+
+@pytest.mark.parametrize("family", families().values(), ids=lambda family: family.name)
+def test_what_families_are_called_elsewhere_is_a_block_here(family):
+    block_rows.load()
+    for theirs, block in family.also_called.items():
+        assert theirs == theirs.lower().replace("_", "")
+        assert block in registry.blocks()
+        assert configs.models()[f"yolov8-{family.name}"]
 
 
 # ---- the command ----

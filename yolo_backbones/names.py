@@ -121,7 +121,7 @@ def not_for_sam(name: str) -> str:
     return _SAM.sub(lambda mark: mark[0].replace("_", ""), name)
 
 
-def nearest(name: str, known: Collection[str], most: int = 3) -> list[str]:
-    """Find the known names most like `name`, best first; case does not count."""
+def nearest(name: str, known: Collection[str], most: int = 3, likeness: float = 0.6) -> list[str]:
+    """Find the known names most like `name`, from that likeness of 0 to 1 on, best first; case does not count."""
     lower = {candidate.lower(): candidate for candidate in known}
-    return [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=most, cutoff=0.6)]
+    return [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=most, cutoff=likeness)]

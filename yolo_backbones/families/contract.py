@@ -161,6 +161,8 @@ class Family:
         depths: the argument that holds their stages' blocks; empty where their number cannot be scaled.
         foreign_rows: readers of the rows that forks of Ultralytics have for the authors' classes, by class name. Each
             is called with the arguments of such a row, and raises ValueError where it has no equal here.
+        also_called: block here whose part or equal public code calls so, by that name in lower case without
+            underscores; for messages alone.
     """
 
     name: str
@@ -181,6 +183,7 @@ class Family:
     widths: str = ""
     depths: str = ""
     foreign_rows: Mapping[str, Callable[..., ForeignRow]] = field(default_factory=dict)
+    also_called: Mapping[str, str] = field(default_factory=dict)
 
     def variant(self, name: str, width: float = 1.0, depth: float = 1.0) -> Variant:
         """Return a published network, or one of other widths and depths.

@@ -395,4 +395,9 @@ FAMILY = Family(
         "PatchMerging_FasterNet": _patch_merging,
         "BasicStage": _basic_stage,
     },
+    also_called={
+        **dict.fromkeys(("pconv", "partialconv", "partialconv3", "mlpblock"), "FasterStage"),
+        **dict.fromkeys(("fasterblock", "fasternetblock", "fasternext"), "FasterStage"),
+        "c3faster": "C2f_Faster",
+    },
 )

@@ -429,4 +429,5 @@ FAMILY = Family(
     widths="embed_dims",
     depths="depths",
     operators=frozenset({"LayerNormalization", "Max", "ReduceMax", "ReduceMean", "Relu", "Transpose"}),
+    also_called=dict.fromkeys(("lskblock", "lskmodule", "lsknetblock"), "LSKStage"),
 )

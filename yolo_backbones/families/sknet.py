@@ -517,4 +517,8 @@ FAMILY = Family(
     operators=frozenset({"Relu", "GlobalAveragePool"}),
     widths="width",
     depths="depths",
+    also_called={
+        **dict.fromkeys(("sk", "sklayer", "skmodule", "selectivekernel"), "SKConv"),
+        **dict.fromkeys(("skblock", "sknetblock"), "SKUnit"),
+    },
 )

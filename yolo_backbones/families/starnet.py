@@ -334,4 +334,5 @@ FAMILY = Family(
     operators=frozenset({"Clip"}),  # ReLU6
     widths="base",
     depths="depths",
+    also_called={**dict.fromkeys(("starblock", "starsblock", "starnetblock"), "StarStage"), "c3star": "C2f_Star"},
 )

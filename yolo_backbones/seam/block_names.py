@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,11 +11,20 @@ from ultralytics.nn import tasks
 
 from .. import names, registry
 
+# Names of blocks are short and much alike: at 0.6 SEBlock would be HGBlock mistyped. 0.75 still has SPFF for SPPF.
+_LIKENESS = 0.75
+# Words with which a block's name goes on behind its network's: MobileNetV3_InvertedResidual, SwinTransformerBlock.
+_PART = re.compile(
+    r"_?(?:(?:Basic|Conv|Down|Transformer)?_?(?:Block|Layer|Module|Stage|Unit)|Bottleneck|InvertedResidual|Stem)s?$",
+    re.IGNORECASE,
+)
 
-def check_block_name(i: int, name: Any, may_be_new: bool) -> None:
-    """Check that Ultralytics or torch has a block.
 
-    `may_be_new` leaves names that are like none of ours to `parse_model`, whose fork may know more.
+def check_block_name(i: int, name: Any) -> None:
+    """Check that Ultralytics, torch or this package has a block.
+
+    Raises:
+        ValueError: none has; the message says what the name may mean.
     """
     if not isinstance(name, str) or name in vars(tasks):
         return
@@ -22,29 +33,47 @@ def check_block_name(i: int, name: Any, may_be_new: bool) -> None:
         if package == "nn" and not hasattr(torch.nn, attribute):
             raise ValueError(f"row {i}: torch.nn has no {attribute}")
         return
-    known = list(registry.blocks())
-    if not may_be_new:
-        known += [
-            block for block, cls in vars(tasks).items() if isinstance(cls, type) and issubclass(cls, torch.nn.Module)
-        ]
-    near = names.nearest(name, known)
-    _check_no_network(i, name)
-    if near:
-        raise ValueError(f"row {i}: the model's YAML names a block {name}, which is unknown; did you mean {near[0]}?")
-    if not may_be_new:
-        raise ValueError(
-            f"row {i}: the model's YAML names a block {name}, which is unknown; have the file that defines it call "
-            "yolo_backbones.register, and name that file in YOLO_BACKBONES_BLOCKS"
-        )
+    raise ValueError(f"row {i}: {_answer(name)}")
 
 
-def _check_no_network(i: int, name: str) -> None:
-    """Check that what stands in a block's place is no whole network: starnet_s1."""
-    from .. import catalogue  # here, since few write so
+def explain(error: KeyError, config: Mapping[str, Any]) -> None:
+    """Raise `parse_model`'s KeyError anew, as a sentence, if it is about a block that nobody has.
+
+    Raises:
+        ValueError: it is; the message says what the name may mean.
+    """
+    for i, row in enumerate([*config["backbone"], *config["head"]]):
+        if error.args == (row[2],) and row[2] not in vars(tasks):
+            raise ValueError(f"row {i}: {_answer(row[2])}") from error
+
+
+def _answer(name: str) -> str:
+    from .. import catalogue  # here, since few YAMLs name what nobody has
+    from ..families import families  # as above
 
     found = catalogue.meaning(name)
     if found is not None:
-        raise ValueError(
-            f"row {i}: {name} is a network, not a block; train model=yolov8n-{found.name}.yaml, or have the rows "
-            f"written with `yolo-backbones new yolov8n {found.name}`"
+        return (
+            f"{name} is a network, not a block; train model=yolov8n-{found.name}.yaml, or have the rows written with "
+            f"`yolo-backbones new yolov8n {found.name}`"
         )
+    unknown = f"the model's YAML names a block {name}, which is unknown; "
+    squashed = name.replace("_", "").lower()
+    for family in families().values():
+        if squashed in family.also_called:
+            block = family.also_called[squashed]
+            return f"{unknown}{family.title}'s is {block} here, and yolov8-{family.name}.yaml has rows of them"
+    layers = {
+        key for key, value in vars(tasks).items() if isinstance(value, type) and issubclass(value, torch.nn.Module)
+    }
+    near = names.nearest(name, sorted(layers.union(registry.blocks())), likeness=_LIKENESS)
+    if near:
+        return f"{unknown}did you mean {near[0]}?"
+    for network in (name, _PART.sub("", name)):
+        offer = catalogue.offer(network, "model=yolov8n-{}.yaml")
+        if offer:
+            return f"{unknown}if a network is meant: {offer}"
+    return (
+        f"{unknown}have the file that defines it call yolo_backbones.register, and name that file in "
+        "YOLO_BACKBONES_BLOCKS"
+    )

@@ -20,7 +20,7 @@ from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
 from .. import registry
-from . import c3k2_rows, dialect_rows, image_channels, model_names, row_channels, row_checks, row_errors
+from . import block_names, c3k2_rows, dialect_rows, image_channels, model_names, row_channels, row_checks, row_errors
 from .fine_tuning import FineTuning
 from .wrapping import Function, wrap
 
@@ -124,7 +124,11 @@ def _wrap_parse_model(parse_model: Function) -> Function:
         _refuse_clash(d, names)
         FineTuning.of(d)
         if not row_errors.has_ours(d):
-            return parse_model(d, *args, **kwargs)
+            try:
+                return parse_model(d, *args, **kwargs)
+            except KeyError as error:  # globals()[m]
+                block_names.explain(error, d)
+                raise
         _check(d)
         parse_or_tell = functools.partial(row_errors.parsed, functools.partial(row_channels.parse, parse_model))
         row_checks.try_without_memory(parse_or_tell, d, args, kwargs)

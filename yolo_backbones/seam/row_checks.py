@@ -1,6 +1,6 @@
 """Mistakes in a model's YAML, found before `parse_model` runs: each is told with its row, argument, value and rule.
 
-Configs without any block of this package are left to Ultralytics, but for names that are much like one of ours.
+Configs without any block of this package are left to Ultralytics.
 """
 
 from __future__ import annotations
@@ -61,15 +61,12 @@ def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[st
         _check_scale(config)
     if any(known[name].shipped for name in ours):
         _check_options(config)
-    for i, row in enumerate(_rows(config)):
-        if ours:
-            row_form.check(i, row, depth)
-        elif not isinstance(row, list) or len(row) != 4:
-            continue  # parse_model reports it
+    for i, row in enumerate(_rows(config) if ours else []):
+        row_form.check(i, row, depth)
         if isinstance(row[2], str) and row[2] in ours:
             _check_own_row(i, row)
         else:
-            check_block_name(i, row[2], may_be_new=not ours)
+            check_block_name(i, row[2])
 
 
 def block_names(config: Mapping[str, Any]) -> list[str]:
