@@ -22,6 +22,7 @@ class Contract:
         built_in: the layer of Ultralytics' whose rows `parse_model` reads so, in all releases. None where it has none
             that scales nothing and keeps the channels: it does that with layers that it does not know.
         several: true if the block reads several rows.
+        whole: true if it is a whole network, whose row `dialects` and `composition` put into a `Network` row.
         output: channels of the output from those of the inputs and the row's arguments; None where `parse_model`
             knows them.
     """
@@ -31,6 +32,7 @@ class Contract:
     row: tuple[str, ...] = ()
     built_in: str | None = None
     several: bool = False
+    whole: bool = False
     output: Callable[[Sequence[int], Sequence[Any]], int] | None = None
 
     @property
@@ -61,4 +63,5 @@ CONTRACTS: dict[str, Contract] = {
         ("c1", "start", "stop"), "channels start to stop - 1", ("start", "stop"), built_in="HGStem",
         output=lambda channels, row: row[1] - row[0] if {type(k) for k in row[:2]} == {int} else 0,
     ),
+    "Network": Contract(("c1",), "a whole network, which returns several maps", whole=True),
 }  # fmt: skip

@@ -13,6 +13,7 @@ A block is registered with a contract, by which its YAML row is read (`contracts
 | `Concat`   | `[[from, from], 1, Block, [*args]]`      | `(channels, *args)`        | the sum of the inputs'       |
 | `Fuse`     | `[[from, from], 1, Block, [c2, *args]]`  | `(channels, c2, *args)`    | c2; c2                       |
 | `Slice`    | `[from, 1, Block, [start, stop, *args]]` | `(c1, start, stop, *args)` | stop - start; nothing        |
+| `Network`  | `[-1, 1, Block, [*args]]`, counts as five | `(c1, *args)`             | its maps'; nothing           |
 
 `channels` is a list, a number for each input, and `forward` gets the list of their maps, as Ultralytics' `Concat` does.
 """
@@ -144,7 +145,8 @@ def register(cls: Class | None = None, *, like: str) -> Class | Callable[[Class]
 
     Args:
         cls: the block.
-        like: how its row is read: "Conv", "C2f", "HGStem", "CBAM", "Upsample", "Add", "Concat" or "Fuse", see above.
+        like: how its row is read: "Conv", "C2f", "HGStem", "CBAM", "Upsample", "Add", "Concat", "Fuse" or
+            "Network", see above.
 
     Raises:
         TypeError: `cls` is no nn.Module class.

@@ -27,7 +27,7 @@ _SETTING = re.compile(
 _LIST = re.compile(r"list|sequence|tuple|iterable", re.IGNORECASE)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # Contracts that nearly any signature could be meant for.
-_NEVER_ADVISED = {"HGStem", "Slice"}
+_NEVER_ADVISED = {"HGStem", "Slice", "Network"}
 
 
 def parameters(cls: type[nn.Module]) -> list[inspect.Parameter]:
@@ -111,7 +111,7 @@ def _wrong_rest(contract: Contract, named: list[inspect.Parameter]) -> str:
     given, rest = contract.given, named[len(contract.given) :]
     if "n" not in given and "cm" not in given and rest and rest[0].name == "n":
         return "n, the repeats, would get an argument of the row"
-    if given and "c2" not in given and "start" not in given:
+    if given and "c2" not in given and "start" not in given and not contract.whole:
         outputs = [p for p in rest if _is_output(p, first=p is rest[0])]
         if outputs:
             return f"{outputs[0].name} is the number of the output's channels, which would get an argument of the row"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import catalogue, configs, detectors
 from ..detectors import Detector, Row
@@ -79,6 +80,14 @@ class FamilyBackbone:
         raise ValueError(
             f"{self.name} is a family, whose rows a YAML has one by one; write drop_path into those that take it"
         )
+
+    def with_arguments(self, args: Sequence[Any]) -> NoReturn:
+        """Refuse: each of its rows has arguments of its own.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"{self.name} is a family, whose rows a YAML has one by one; leave args out")
 
     def rows(self, detector: Detector, source: str | None) -> list[Row]:
         """Return its rows, at its YOLOv8's widths or at the detector's, whichever is less; see `Backbone.rows`."""

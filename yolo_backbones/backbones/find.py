@@ -5,21 +5,26 @@ from __future__ import annotations
 import functools
 
 from .. import catalogue
-from . import family, own, timm
+from . import family, own, registered, timm
 from .protocol import Backbone
 
 
-@functools.cache
 def find(name: str) -> Backbone:
     """Find the backbone of that name, which is without a tag.
 
     Raises:
         ValueError: there is none; the message names the nearest.
     """
-    found = family.find(name) or own.find(name) or timm.find(name)
+    # What is registered may change in a notebook, so it is looked up each time.
+    found = registered.find(name) or _find_shipped(name) or registered.find_in_any_case(name)
     if found is None:
         raise ValueError(catalogue.unknown(name))
     return found
+
+
+@functools.cache
+def _find_shipped(name: str) -> Backbone | None:
+    return family.find(name) or own.find(name) or timm.find(name)
 
 
 def is_backbone(name: str) -> bool:
@@ -32,5 +37,8 @@ def is_backbone(name: str) -> bool:
 
 
 def is_of_this_package(name: str) -> bool:
-    """Tell whether a family or a network of ours has that name, which is without a tag; reads no table of others."""
-    return (family.find(name) or own.find(name)) is not None
+    """Tell whether a family or a network of ours or of the user's has that name, which is without a tag.
+
+    It reads no table of others.
+    """
+    return (registered.find(name) or family.find(name) or own.find(name)) is not None

@@ -143,6 +143,8 @@ def _whole(c1: int, name: str, layout: Whole) -> tuple[Features, Any]:
         backbone = find(name)
         if (layout.width, layout.depth) != (1, 1):
             backbone = backbone.scaled(layout.width, layout.depth)
+        if layout.args:
+            backbone = backbone.with_arguments(layout.args)
         if layout.drop_path is not None:
             backbone = backbone.with_drop_path(layout.drop_path)
     except ValueError as error:

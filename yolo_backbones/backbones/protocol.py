@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -120,6 +120,14 @@ class Backbone(Protocol):
 
         Raises:
             ValueError: its blocks have none.
+        """
+
+    def with_arguments(self, args: Sequence[Any]) -> Backbone:
+        """Return it with other arguments of its class.
+
+        Raises:
+            TypeError: too few or too many.
+            ValueError: it is no network of the user's own, or one is neither a number, a text nor a list of such.
         """
 
     def rows(self, detector: Detector, source: str | None) -> list[Row]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import abc
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from .. import names
 from ..detectors import Detector, Row
 from ..layers.meta import Shapes
+from ..messages import shown
 from ..weights.guard import refuse_while_loading
 from ..weights.loaded import Normalisation, Weights, for_channels
 from ..weights.read import SUFFIXES, Unusable
@@ -31,12 +33,19 @@ class PublishedBackbone(abc.ABC):
         width: multiple of its channels.
         depth: multiple of its blocks in each stage.
         drop_path: stochastic depth's rate at its last block; None for the one it was published with.
+        args: of its class, where it takes some.
+
+    Attributes:
+        takes_arguments: true if a row gives arguments of its class, in place of width, depth and weights.
     """
+
+    takes_arguments: ClassVar[bool] = False
 
     name: str
     width: float = 1.0
     depth: float = 1.0
     drop_path: float | None = None
+    args: tuple[Any, ...] = ()
 
     @abc.abstractmethod
     def maps(self) -> tuple[Map, ...]:
@@ -51,8 +60,12 @@ class PublishedBackbone(abc.ABC):
         """Implement `Backbone.features`."""
 
     @abc.abstractmethod
-    def trained_with(self, tag: str | None) -> Normalisation:
-        """Return mean and standard deviation of a tag's three-channel training images; None: the default tag."""
+    def trained_with(self, tag: str | None) -> Normalisation | None:
+        """Return mean and standard deviation of a tag's three-channel training images; None: it takes any as they are.
+
+        Args:
+            tag: None for the default one.
+        """
 
     @abc.abstractmethod
     def from_tag(self, tag: str, channels: int) -> Weights:
@@ -71,12 +84,13 @@ class PublishedBackbone(abc.ABC):
             Unusable: it holds none, or another network's.
         """
 
-    def normalisation(self, source: str | Path | None, channels: int) -> Normalisation:
+    def normalisation(self, source: str | Path | None, channels: int) -> Normalisation | None:
         """Implement `Backbone.normalisation`. Weights from a file count as the default ones."""
         tag = None if source is None or is_path(source) else str(source)
         if tag is not None:
             self._check_tag(tag)
-        return for_channels(self.trained_with(tag), channels)
+        found = self.trained_with(tag)
+        return None if found is None else for_channels(found, channels)
 
     def source(self, tag: str, weights: str | Path | None) -> str | None:
         """Implement `Backbone.source`."""
@@ -134,7 +148,7 @@ class PublishedBackbone(abc.ABC):
     def row(self, strides: Strides, source: str | None) -> Row:
         """Return the row of the whole network, which gives its maps at `strides`."""
         wanted: tuple[int, ...] | Literal["last"] = "last" if strides == "last" else tuple(strides)
-        layout = rows.Whole(wanted, source, self.width, self.depth, self.drop_path)
+        layout = rows.Whole(wanted, source, self.width, self.depth, self.drop_path, args=self.args)
         return rows.whole(self.name, _channels(self, wanted), layout)
 
     def scaled(self, width: float, depth: float) -> PublishedBackbone:
@@ -143,6 +157,10 @@ class PublishedBackbone(abc.ABC):
             f"{self.name} comes in one size, and not at width={width}, depth={depth}; take a smaller or larger network "
             "(`yolo-backbones list`)"
         )
+
+    def with_arguments(self, args: Sequence[Any]) -> PublishedBackbone:
+        """Refuse; see `Backbone.with_arguments`."""
+        raise ValueError(f"{self.name}: args={shown(list(args))} are for networks of your own; leave them out")
 
     def with_drop_path(self, rate: float) -> PublishedBackbone:
         """Implement `Backbone.with_drop_path`."""

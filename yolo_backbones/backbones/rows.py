@@ -4,7 +4,8 @@
     - [0, 1, FeatureMap, [1, 96]]                                                           # one of the maps
 
 With `width` or `depth` among the options it is the published network at other channels or with other numbers of blocks,
-with `drop_path` at another rate of stochastic depth; with `frozen_bn: true` its BatchNorms stay as they are.
+with `drop_path` at another rate of stochastic depth; with `frozen_bn: true` its BatchNorms stay as they are. `args` are
+those of a network of the user's own.
 
 Options are a mapping inside a row's arguments: `parse_model` evaluates arguments that are text, and a path is no
 Python.
@@ -22,7 +23,7 @@ from ..layers import checks
 NETWORK, FEATURE_MAP, IDENTITY = "Network", "FeatureMap", "nn.Identity"
 
 _FROZEN_BN = "frozen_bn"
-_OPTIONS = {"strides", "weights", "width", "depth", "drop_path", _FROZEN_BN}
+_OPTIONS = {"strides", "weights", "width", "depth", "drop_path", "args", _FROZEN_BN}
 
 _STRIDED_LAYERS = {"Conv", "SCDown", "ADown"}  # layers behind a detector's backbone that make further maps
 
@@ -38,6 +39,7 @@ class Whole:
         depth: multiple of its blocks in each stage.
         drop_path: stochastic depth's rate at its last block; None for the one it was published with.
         frozen_bn: true if its BatchNorms keep statistics, scale and shift.
+        args: of a network of the user's own.
     """
 
     strides: tuple[int, ...] | Literal["last"]
@@ -46,6 +48,7 @@ class Whole:
     depth: float = 1.0
     drop_path: float | None = None
     frozen_bn: bool = False
+    args: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,12 @@ def whole(name: str, channels: Sequence[int], layout: Whole) -> Row:
     options |= {key: value for key, value in (("width", layout.width), ("depth", layout.depth)) if value != 1}
     options |= {} if layout.drop_path is None else {"drop_path": layout.drop_path}
     options |= {_FROZEN_BN: True} if layout.frozen_bn else {}
+    options |= {"args": _as_lists(layout.args)} if layout.args else {}
     return [-1, 1, NETWORK, [name, list(channels), options]]
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(each) for each in value] if isinstance(value, tuple) else value
 
 
 def feature_map(index: int, channels: int) -> Row:
@@ -158,8 +166,11 @@ def read(name: Any, c2: Any, options: Any) -> Whole | Chained:
     if drop_path is not None:
         checks.probability("Network", drop_path=drop_path)
     checks.flag("Network", frozen_bn=frozen_bn)
+    args = options.get("args", [])
+    if not isinstance(args, Sequence) or isinstance(args, str):
+        raise ValueError(f"Network: args={args!r} has to be a list, the arguments of a network of your own")
     wanted: tuple[int, ...] | Literal["last"] = "last" if strides == "last" else tuple(strides)
-    return Whole(wanted, weights, **factors, drop_path=drop_path, frozen_bn=frozen_bn)
+    return Whole(wanted, weights, **factors, drop_path=drop_path, frozen_bn=frozen_bn, args=tuple(args))
 
 
 def forget_weights(config: Mapping[str, Any]) -> None:

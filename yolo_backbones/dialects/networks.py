@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import catalogue, names
-from ..backbones import find, is_backbone, rows
+from ..backbones import find, is_backbone, is_of_this_package, rows
 from ..backbones.published import PublishedBackbone, is_path
 from ..messages import shown
 from .spelling import is_row, plain, reads, shown_row
@@ -42,7 +42,7 @@ def rewrite(config: dict[str, Any]) -> list[str]:
 
 def _network_named(block: str) -> tuple[PublishedBackbone, str] | None:
     """Find the network that a block's name means, and the tag behind it; None if it means none."""
-    found = catalogue.meaning(block)
+    found = None if is_of_this_package(block) else catalogue.meaning(block)
     name, tag = names.split_tag(found.name if found else block)
     backbone = find(name) if is_backbone(name) else None
     return (backbone, tag) if isinstance(backbone, PublishedBackbone) else None
@@ -88,6 +88,8 @@ def _asked_for(
     where: str, backbone: PublishedBackbone, tag: str, args: Sequence[Any]
 ) -> tuple[PublishedBackbone, str | None]:
     """Return the network at the size that a row asks for, and its weights."""
+    if backbone.takes_arguments:
+        return backbone.with_arguments(args), None
     pretrained, depth, width = _read_arguments(where, args)
     if (width, depth) != (1, 1):
         try:

@@ -30,8 +30,10 @@ def translated(config: Mapping[str, Any], load: Callable[[], None]) -> dict[str,
     load()
     from .. import dialects  # here, since it imports every backbone, and most configs are in no dialect
 
-    unknown = [name for name in names if name not in registry.blocks() and _may_be_foreign(name)]
-    if not unknown and dialects.foreign_names().isdisjoint(names):
+    known = registry.blocks()
+    whole = any(known[name].contract.whole for name in names if name in known)
+    unknown = [name for name in names if name not in known and _may_be_foreign(name)]
+    if not whole and not unknown and dialects.foreign_names().isdisjoint(names):
         return None
     row_checks.check_numbers(config)
     reading = dialects.read(config)

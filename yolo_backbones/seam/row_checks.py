@@ -169,6 +169,8 @@ def _check_own_row(i: int, row: list[Any]) -> None:
     """Check a row of a block that is registered here, by its contract."""
     source, n, name, args = row
     block = registry.blocks()[name]
+    if block.contract.whole:
+        raise ValueError(f"row {i}: {name} is a whole network, which belongs into row 0: [-1, 1, {name}, [...]]")
     several = block.contract.several
     if several != isinstance(source, list):
         rule = "a list of rows, such as [-1, 6], whose maps it reads" if several else "one row: it reads a single map"
