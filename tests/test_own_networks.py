@@ -240,6 +240,14 @@ def test_other_forms_of_maps(scratch, result):
     assert [tuple(x.shape) for x in body(torch.rand(1, 3, 64, 64))] == [(1, 8, 8, 8), (1, 8, 4, 4), (1, 8, 2, 2)]
 
 
+def test_info(their_net, run_cli, tmp_path):
+    env = {environment.BLOCKS: str(tmp_path / "their_net.py")}
+    said = run_cli(["yolo-backbones", "info", "TheirNet"], env=env).stdout
+    assert "network of your own" in said and "its own maps" in said
+    assert "4 8 16 32" in said and "16 32 64 128" in said
+    assert "yolo train model=yolov8n-TheirNet.yaml" in said
+
+
 def test_its_signature(scratch):
     class Reduces(nn.Module):
         def __init__(self, reduction=16): ...

@@ -20,6 +20,7 @@ _KINDS = {
     "family": "family, scaled by the detector's letter",
     "own": "published network, from this package's own blocks",
     "timm": "timm architecture",
+    "user": "network of your own, registered",
 }
 _HUB = "the Hugging Face hub, or for a few the address that timm has"
 _MOST_OFFERED = 4  # in a message
@@ -32,8 +33,8 @@ class Entry:
 
     Attributes:
         name: without a tag.
-        source: "family" (scaled by the detector's letter), "own" (a published network, from this package's blocks) or
-            "timm".
+        source: "family" (scaled by the detector's letter), "own" (a published network, from this package's blocks),
+            "timm", or "user" (registered, and not in the table).
         parameters: of the backbone as built here, without classifier; None for a family.
         gflops: at 640x640 pixels; None for a family.
         strides: of the network's own maps, finest first.

@@ -34,7 +34,7 @@ def info(
         if found is not None and found.name != name:
             print(f"{PROGRAM}: {catalogue.explained(name, found)}", file=sys.stderr)
             name = found.name
-        entry = catalogue.find(name)
+        entry = _find(name)
     tag = names.split_tag(name)[1]
     if tag and entry.source == "timm" and tag != entry.tags[0]:
         entry = dataclasses.replace(entry, licence=_licence(name))
@@ -54,6 +54,19 @@ def info(
         out.print()
     for command in commands:
         out.print(Text(command), soft_wrap=True)  # a command broken in two cannot be copied
+
+
+def _find(name: str) -> Entry:
+    try:
+        return catalogue.find(name)
+    except ValueError:
+        from ..backbones import find, is_of_this_package  # slow, and few names are of the user's own networks
+
+        if not is_of_this_package(name):
+            raise
+        maps = [map for map in find(name).maps() if map.stride]
+        strides, channels = tuple(map.stride or 0 for map in maps), tuple(map.channels for map in maps)
+        return Entry(name, "user", strides=strides, channels=channels, pyramid=not {8, 16, 32} <= set(strides))
 
 
 def _facts(entry: Entry, tag: str) -> Iterator[tuple[str, str]]:
