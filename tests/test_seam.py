@@ -468,6 +468,18 @@ def test_start_up_imports_nothing_heavy_that_ultralytics_does_not(elsewhere):
     assert run(code, elsewhere) == run(code, elsewhere, YOLO_BACKBONES_DISABLE="1")
 
 
+@pytest.mark.parametrize("family", ["starnet", "vanillanet", "fasternet", "skconv", "lsknet"])
+def test_a_familys_model_imports_nothing_heavy(elsewhere, family):
+    """timm, and the compiler that torch imports when it computes on the meta device, take 190 MB."""
+    code = f"""
+    import sys
+    from ultralytics import YOLO
+    YOLO("yolov8n-{family}.yaml")
+    print([name for name in ("timm", "sympy", "torch._dynamo", "huggingface_hub") if name in sys.modules])
+    """
+    assert run(code, elsewhere).splitlines()[-1] == "[]"
+
+
 def test_restricted_loading_takes_stochastic_depth(elsewhere):
     config = yaml_model_load("yolov8n-starnet.yaml")
     config["backbone"][2][3] = [64, 4, 0.1]

@@ -17,6 +17,7 @@ from ultralytics.utils import LOGGER
 from . import catalogue, configs, detectors, names
 from .backbones import find, is_of_this_package, rows
 from .backbones import is_backbone as _is_backbone
+from .families import families as _families
 from .layers import checks
 
 
@@ -59,6 +60,8 @@ def compose(
     if frozen_bn:
         rows.freeze_batch_norms(placed, name)
     config = copy.deepcopy(dict(detector.config))
+    if any(row[2] in family.foreign_rows for family in _families().values() for row in placed):
+        config[rows.DIALECT] = rows.OWN  # else the detector is built twice, to see what the rows mean
     config["backbone"] = [*placed, *config["backbone"][detector.last + 1 :]]
     if config.get("scales") and detector.scale:
         # Alone, since Ultralytics takes the first of them where a file's name has no letter.

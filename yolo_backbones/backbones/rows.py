@@ -22,6 +22,9 @@ from ..layers import checks
 
 NETWORK, FEATURE_MAP, IDENTITY = "Network", "FeatureMap", "nn.Identity"
 
+# Key of a config, and its value where the rows are this package's also if forks have rows that look the same.
+DIALECT, OWN = "dialect", "own"
+
 _FROZEN_BN = "frozen_bn"
 _OPTIONS = {"strides", "weights", "width", "depth", "drop_path", "args", _FROZEN_BN}
 

@@ -28,7 +28,8 @@ def convert(
     # Ultralytics logs to stdout, and the YAML may go there.
     with told_in_one_line(), contextlib.redirect_stdout(sys.stderr):
         from .. import dialects, model_files, write_yaml
-        from ..composition import levels  # slow
+        from ..backbones import rows  # slow
+        from ..composition import levels  # as above
         from ..seam.row_checks import check_numbers
 
         if not file.is_file():
@@ -46,7 +47,7 @@ def convert(
         if dialects.read({key: value for key, value in converted.items() if key != dialects.MARK}) is None:
             del converted[dialects.MARK]  # its rows mean the same everywhere
         else:
-            converted[dialects.MARK] = "own"
+            converted[dialects.MARK] = rows.OWN
         name = file.name if output == "-" else output
         call = shlex.join([PROGRAM, "convert", str(file)])
         comment = [f"{file.name} in the rows of {PROGRAM} {__version__}: {call}", *map(_sentence, reading.said)]

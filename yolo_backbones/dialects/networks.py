@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import catalogue, names
+from .. import catalogue, names, registry
 from ..backbones import find, is_backbone, is_of_this_package, rows
 from ..backbones.published import PublishedBackbone, is_path
 from ..messages import shown
@@ -42,6 +42,9 @@ def rewrite(config: dict[str, Any]) -> list[str]:
 
 def _network_named(block: str) -> tuple[PublishedBackbone, str] | None:
     """Find the network that a block's name means, and the tag behind it; None if it means none."""
+    block_here = registry.blocks().get(block)
+    if block_here is not None and not block_here.contract.whole:
+        return None  # before timm is asked, whose import takes a second and 190 MB
     found = None if is_of_this_package(block) else catalogue.meaning(block)
     name, tag = names.split_tag(found.name if found else block)
     backbone = find(name) if is_backbone(name) else None

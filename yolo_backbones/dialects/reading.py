@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..backbones import rows
 from ..families import families
 from . import blocks, networks
 from .same import same_as
 from .spelling import listed
 
-# Key of a config that has been read: its rows are this package's, also where another reading of them is possible.
-MARK = "dialect"
+MARK = rows.DIALECT  # of a config that has been read
 _READ = "read"  # its value here; a user writes "own"
 
 

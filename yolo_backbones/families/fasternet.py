@@ -19,6 +19,7 @@ from ..layers import checks
 from ..layers.conv import ConvBN, EntryConvBN
 from ..layers.csp import C2fOf, C3k2Of
 from ..layers.in_place import activate, add
+from ..layers.initialisation import start_small
 from ..layers.memory_format import channels_last
 from ..layers.prunable import Prunable, keep_inputs, keep_outputs
 from ..layers.stochastic_depth import drop_path as _drop_path
@@ -157,6 +158,7 @@ class FasterBlock(nn.Module):
         self.mlp = nn.Sequential(
             ConvBN(c, hidden, act=checks.activation("FasterStage", act)), nn.Conv2d(hidden, c, 1, bias=False)
         )
+        start_small(self)  # as the authors' code does
         self.layer_scale = nn.Parameter(torch.full((c, 1, 1), float(layer_scale))) if layer_scale else None
         self.drop_path = _drop_path(drop_path)
 

@@ -20,6 +20,7 @@ from ..layers.conv import ConvBN, EntryConvBN
 from ..layers.csp import C2fOf, C3k2Of
 from ..layers.fold import set_weights
 from ..layers.in_place import activate, add, multiply
+from ..layers.initialisation import start_small
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting
 from ..layers.stochastic_depth import drop_path as _drop_path
@@ -125,6 +126,7 @@ class StarBlock(Mergeable):
         self.act = checks.activation("StarStage", act)
         self.drop_path = _drop_path(drop_path)
         self.scaled = False
+        start_small(self)  # as the authors' code does
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the branch to `x`."""
