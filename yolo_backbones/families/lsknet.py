@@ -2,9 +2,10 @@
 
 Li et al., "Large Selective Kernel Network for Remote Sensing Object Detection", ICCV 2023.
 https://arxiv.org/abs/2303.09030
-Differs from the paper: in the published variants, the gates' initial values, see `SelectiveKernel`. In a YAML row,
-convolutions before a BatchNorm have no bias by default, since BatchNorm would cancel it, and a stage whose channels
-change begins with a 1x1 convolution.
+Differs from the paper: in the published variants, initial values: of the gates, see `SelectiveKernel`, and of the
+feed-forward networks' depthwise convolutions, which start near the identity. In a YAML row, convolutions before a
+BatchNorm have no bias by default, since BatchNorm would cancel it, and a stage whose channels change begins with a 1x1
+convolution.
 The file is long, since one paper is one file.
 """
 
@@ -21,6 +22,7 @@ from ..layers import checks
 from ..layers.conv import ConvBN, EntryConvBN
 from ..layers.fold import set_weights
 from ..layers.in_place import activate, add, multiply
+from ..layers.initialisation import start_as_identity
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting, scale_and_shift
 from ..layers.prunable import Prunable, keep_inputs, keep_outputs
@@ -188,6 +190,7 @@ class LSKBlock(Mergeable):
         self.norm2: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(c)
         self.fc1 = nn.Conv2d(c, hidden, 1)
         self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        start_as_identity(self.dwconv)
         self.fc2 = nn.Conv2d(hidden, c, 1)
         self.scale2 = nn.Parameter(torch.full((c,), float(layer_scale)))
         self.act = checks.activation("LSKStage", act)

@@ -1,9 +1,9 @@
 """SKNet: selective kernels, branches with different receptive fields, weighted by attention.
 
 Li et al., "Selective Kernel Networks", CVPR 2019. https://arxiv.org/abs/1903.06586
-Differs from the paper: in form "dilated", the squeeze normalises a training batch of one image by the running
-statistics. Form "plain" is the one in most public code: true 5x5, 7x7, ... kernels, biases everywhere, neither
-BatchNorm nor ReLU in the squeeze, and units without ReLU.
+Differs from the paper: a unit starts from smaller weights; in form "dilated", the squeeze normalises a training batch
+of one image by the running statistics. Form "plain" is the one in most public code: true 5x5, 7x7, ... kernels, biases
+everywhere, neither BatchNorm nor ReLU in the squeeze, and units without ReLU.
 The skresnet variants are timm's: each branch gets a share of the input's channels.
 The file is long, since one paper is one file.
 """
@@ -22,6 +22,7 @@ from ..layers import checks
 from ..layers.conv import ConvBN
 from ..layers.fold import set_weights
 from ..layers.in_place import activate, add, lerp
+from ..layers.initialisation import start_small
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting, scale_and_shift
 from ..layers.prunable import Prunable, keep_inputs, keep_outputs, keep_outputs_of, split
@@ -338,6 +339,7 @@ class SKUnit(Mergeable):
         self.expand = ConvBN(mid, c2, bias=plain)
         self.shortcut = ConvBN(c1, c2, s=s, bias=plain) if s > 1 or c1 != c2 else nn.Identity()
         self.act = nn.Identity() if plain else nn.ReLU(inplace=True)
+        start_small(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the branch to the shortcut."""

@@ -1,8 +1,9 @@
 """StarNet: the star operation, an element-wise product of two linear maps.
 
 Ma et al., "Rewrite the Stars", CVPR 2024. https://arxiv.org/abs/2403.19967
-Differs from the paper: nothing in the published variants. In a YAML row, convolutions before a BatchNorm have no bias
-by default, since BatchNorm would cancel it, and a stage whose channels change begins with a 1x1 convolution.
+Differs from the paper: each block's first depthwise convolution starts near the identity; else nothing in the published
+variants. In a YAML row, convolutions before a BatchNorm have no bias by default, since BatchNorm would cancel it, and a
+stage whose channels change begins with a 1x1 convolution.
 The file is long, since one paper is one file.
 """
 
@@ -20,7 +21,7 @@ from ..layers.conv import ConvBN, EntryConvBN
 from ..layers.csp import C2fOf, C3k2Of
 from ..layers.fold import set_weights
 from ..layers.in_place import activate, add, multiply
-from ..layers.initialisation import start_small
+from ..layers.initialisation import start_as_identity, start_small
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting
 from ..layers.stochastic_depth import drop_path as _drop_path
@@ -127,6 +128,7 @@ class StarBlock(Mergeable):
         self.drop_path = _drop_path(drop_path)
         self.scaled = False
         start_small(self)  # as the authors' code does
+        start_as_identity(self.dwconv.conv)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add the branch to `x`."""

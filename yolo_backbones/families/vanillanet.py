@@ -22,6 +22,7 @@ from ultralytics.utils import LOGGER
 from ..layers import checks
 from ..layers.conv import ConvBN
 from ..layers.in_place import leaky_relu, spare, watched
+from ..layers.initialisation import start_as_identity, start_small
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting
 from ..registry import register
@@ -103,11 +104,8 @@ class SeriesActivation(nn.Module):
     def __init__(self, c: int, act_num: int = 3) -> None:
         super().__init__()
         self.series = ConvBN(c, c, 2 * act_num + 1, g=c)
-        # It starts as the ReLU alone. A chain of random kernels without a shortcut would blur positions away before
-        # the first step of training.
-        weight = nn.init.trunc_normal_(self.series.conv.weight, std=0.02)
-        with torch.no_grad():
-            weight[:, 0, act_num, act_num] += 1
+        start_small(self)
+        start_as_identity(self.series.conv)  # so it starts as the ReLU alone
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Activate `x`, which may be overwritten."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 
@@ -20,3 +21,13 @@ def start_small(module: nn.Module, std: float = 0.02) -> None:
             nn.init.trunc_normal_(layer.weight, std=std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def start_as_identity(conv: nn.Conv2d) -> None:
+    """Add 1 to the centre of a depthwise convolution's kernels.
+
+    A chain of random kernels blurs positions away before the first step of training.
+    """
+    height, width = conv.kernel_size
+    with torch.no_grad():
+        conv.weight[:, :, height // 2, width // 2] += 1
