@@ -13,8 +13,9 @@ aligned to it on the source's pictures, without labels, and then everything is t
 the starts that were not aligned for the alignment's epochs more.
 
 Each training is one `yolo train` in a process of its own. One that is finished in `--out` is not repeated. Prints
-mAP50-95 of the best epoch, mean and standard deviation over seeds, and the ratio to stock fine-tuned; writes them to
-`results/transfer.csv`, or to the folder of `--out` where an option made it another table.
+mAP50-95 after the last epoch, which nothing is chosen by, mean and standard deviation over seeds, and the ratio to
+stock fine-tuned; writes them to `results/transfer.csv`, or to the folder of `--out` where an option made it another
+table.
 """
 
 from __future__ import annotations
@@ -92,12 +93,12 @@ def main() -> None:
     teacher = train(
         "teacher", {"model": STOCK, "data": source, "epochs": args.teacher_epochs, "workers": loaders(args, 1)}, args
     )
-    print(f"teacher: {best(args.out / 'teacher'):.3f} on its own data", flush=True)
+    print(f"teacher: {last(args.out / 'teacher'):.3f} on its own data", flush=True)
     with ThreadPoolExecutor(args.jobs) as pool:
         aligned = dict(zip(args.families, pool.map(lambda family: align(family, teacher, source, args), args.families)))
         runs = [run for name, data in targets.items() for run in plan(name, data, teacher, aligned, args)]
         for run in pool.map(lambda run: (train(run.name, run.options, args), run)[1], runs):
-            print(f"{run.name}: {best(args.out / run.name):.3f}", flush=True)
+            print(f"{run.name}: {last(args.out / run.name):.3f}", flush=True)
     free = {"device", "jobs", "out"}
     whole = all(value == parser.get_default(name) for name, value in vars(args).items() if name not in free)
     report(runs, args.out, RESULTS if whole else args.out, hardware(device_of(args.device)))
@@ -118,7 +119,8 @@ def plan(target: str, data: str, teacher: Path, aligned: dict[str, Path], args: 
             (model, ALIGNED, {"model": checkpoint, "epochs": args.epochs}),
         ]
     return [
-        Run(target, model, start, seed, {**options, "data": data, "seed": seed})
+        # Validated at the end alone: on few pictures that takes longer than the training.
+        Run(target, model, start, seed, {**options, "data": data, "seed": seed, "val": False})
         for seed in range(args.seeds)
         for model, start, options in starts
     ]
@@ -173,17 +175,18 @@ def call(*command: str, log: str, args: argparse.Namespace) -> None:
         sys.exit(f"transfer: {log} ended with {code}; {file}:\n{file.read_text()[-1000:]}")
 
 
-def best(folder: Path) -> float:
-    """Return mAP50-95 of a training's best epoch."""
+def last(folder: Path) -> float:
+    """Return mAP50-95 after a training's last epoch."""
     with open(folder / "results.csv", newline="") as file:
-        return max(float(row[MAP]) for row in csv.DictReader(file, skipinitialspace=True))
+        *_, row = csv.DictReader(file, skipinitialspace=True)
+    return float(row[MAP])
 
 
 def report(runs: Sequence[Run], folder: Path, out: Path, machine: str) -> None:
     """Print and write a row for each target, model and start."""
     found: dict[tuple[str, str, str], list[float]] = {}
     for run in runs:
-        found.setdefault((run.target, run.model, run.start), []).append(best(folder / run.name))
+        found.setdefault((run.target, run.model, run.start), []).append(last(folder / run.name))
     rows = []
     print(f"\n{'target':10} {'model':22} {'start':14} {'mAP50-95':>8} {'sd':>6} {'of stock fine-tuned':>20}")
     for (target, model, start), values in found.items():

@@ -14,6 +14,7 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from yolo_backbones import compose, environment, register
 from yolo_backbones.backbones import find
+from yolo_backbones.backbones.chain import Chain
 from yolo_backbones.backbones.timm import backbone as timm_backbone
 from yolo_backbones.contracts import CONTRACTS
 
@@ -195,6 +196,11 @@ def test_it_belongs_into_the_first_row(their_net):
     config["backbone"][2] = [-1, 1, "TheirNet", []]
     with pytest.raises(ValueError, match="row 2: TheirNet is a whole network, which belongs into row 0"):
         DetectionModel(config, verbose=False)
+
+
+def test_it_is_no_row_of_a_chain(their_net):
+    with pytest.raises(ValueError, match="TheirNet, which is a whole network, and no row of one"):
+        Chain(3, [[1, "Conv", [8, 3, 2]], [1, "TheirNet", []]], [1])
 
 
 class Returns(nn.Module):

@@ -62,6 +62,8 @@ def _build_row(c1: int, n: int, name: str, args: list[Any]) -> nn.Module:
         return nn.Sequential(*(layer(args[0] if i else c1, *args) for i in range(n)))
     if block.contract.several:
         raise ValueError(f"Network: its rows name {name}, which reads several rows, and here each reads the one before")
+    if block.contract.whole:
+        raise ValueError(f"Network: its rows name {name}, which is a whole network, and no row of one")
     if not block.contract.row:
         return nn.Sequential(*(block.build(*[c1][: len(block.contract.given)], *args) for _ in range(n)))
     if block.like == "C2f":
