@@ -45,7 +45,7 @@ def main() -> None:
     if compare.failed(records):
         sys.exit(1)
     with open(args.out / "learn.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, ["model", "mAP50", "mAP50-95", "ratio"])
+        writer = csv.DictWriter(file, ["model", "seeds", "mAP50", "mAP50-95", "sd", "ratio"])
         writer.writeheader()
         writer.writerows(table(records))
     shutil.copyfile(args.out / "curves.png", args.out / "learn.png")
@@ -53,18 +53,21 @@ def main() -> None:
 
 
 def table(records: list[Record]) -> list[dict[str, object]]:
-    """Return a row for each model: means over its seeds, and the ratio to the first's."""
-    names = list(dict.fromkeys(record.model for record in records))
-    means = {
-        name: {key: statistics.mean(r.metrics[key] for r in records if r.model == name) for key in (MAP50, MAP)}
-        for name in names
-    }
-    stock = means[names[0]][MAP]
-    return [
-        {"model": name, "mAP50": round(mean[MAP50], 4), "mAP50-95": round(mean[MAP], 4),
-         "ratio": round(mean[MAP] / stock, 3) if stock else float("nan")}
-        for name, mean in means.items()
-    ]  # fmt: skip
+    """Return a row for each model: means over its seeds, standard deviation, and the ratio to the first's."""
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        runs.setdefault(record.model, []).append(record)
+    stock = statistics.mean(record.metrics[MAP] for record in records if record.model == records[0].model)
+    rows: list[dict[str, object]] = []
+    for name, found in runs.items():
+        scores = [record.metrics[MAP] for record in found]
+        rows.append({
+            "model": name, "seeds": len(scores), "mAP50": round(statistics.mean(r.metrics[MAP50] for r in found), 4),
+            "mAP50-95": round(statistics.mean(scores), 4),
+            "sd": round(statistics.stdev(scores), 4) if scores[1:] else "",
+            "ratio": round(statistics.mean(scores) / stock, 3) if stock else float("nan"),
+        })  # fmt: skip
+    return rows
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ def _aliases(family: str) -> list[str]:
 
 def _row(name: str, blocks: str, figures: Sequence[tuple[float, float]], learned: Row) -> str:
     parameters, gflops = (" / ".join(format) for format in zip(*((f"{p:.2f}", f"{g:.1f}") for p, g in figures)))
-    score = f"{float(learned['mAP50-95']):.3f} ({float(learned['ratio']):.2f})"
+    spread = f" ± {float(learned['sd']):.3f}" if learned.get("sd") else ""
+    score = f"{float(learned['mAP50-95']):.3f}{spread} ({float(learned['ratio']):.2f})"
     return f"| {name} | {blocks} | {parameters} | {gflops} | {score} |"
 
 
