@@ -149,6 +149,36 @@ def test_it_trains_and_its_checkpoint_opens_elsewhere(their_net, few_shapes, tmp
         assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_its_code_may_be_in_another_file(tmp_path, run_cli):
+    (tmp_path / "papers_code.py").write_text(textwrap.dedent(SOURCE).replace('@register(like="Network")\n', ""))
+    (tmp_path / "own_blocks.py").write_text(
+        textwrap.dedent(
+            """
+            from papers_code import TheirNet
+            from torch import nn
+            from yolo_backbones import register
+
+
+            @register(like="Network")
+            class Wrapped(nn.Module):
+                def __init__(self, c1):
+                    super().__init__()
+                    self.net = TheirNet(in_chans=c1)
+
+                def forward(self, x):
+                    return self.net(x)
+            """
+        )
+    )
+    files = os.pathsep.join(str(tmp_path / name) for name in ("papers_code.py", "own_blocks.py"))
+    save = f"from ultralytics import YOLO; YOLO('yolov8n-Wrapped.yaml').save({str(tmp_path / 'x.pt')!r})"
+    run_cli(["python", "-c", save], env={environment.BLOCKS: files})
+    load = f"from ultralytics import YOLO; print(type(YOLO({str(tmp_path / 'x.pt')!r}).model.model[0].body.net.net))"
+    for safe in ("0", "1"):
+        done = run_cli(["python", "-c", load], env={environment.BLOCKS: files, "ULTRALYTICS_SAFE_LOAD": safe})
+        assert "papers_code.TheirNet" in done.stdout
+
+
 def test_weights_from_a_file(their_net, tmp_path):
     torch.manual_seed(1)
     theirs = their_net()

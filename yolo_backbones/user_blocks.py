@@ -56,6 +56,11 @@ def import_all() -> None:
         raise ImportError("; ".join(failed))
 
 
+def modules() -> set[str]:
+    """Return the names of the modules that `YOLO_BACKBONES_BLOCKS` names."""
+    return {Path(entry).stem if entry.endswith(".py") else entry for entry in environment.blocks()}
+
+
 def _import_file(path: Path) -> ModuleType:
     # Under its plain name, as a script beside it would import it: checkpoints refer to it by that name.
     known = sys.modules.get(path.stem)

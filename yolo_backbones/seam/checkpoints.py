@@ -14,7 +14,7 @@ from ultralytics import utils
 from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
-from .. import registry
+from .. import registry, user_blocks
 from ..weights.guard import checkpoint_loading
 from ..weights.read import SUFFIXES
 from . import model_names
@@ -93,7 +93,8 @@ def _is_ours(checkpoint: Any) -> bool:
 def _allow_layers(weight: str | Path) -> AbstractContextManager[None]:
     from .restricted_loading import allowing  # here, since few load so
 
-    return allowing(weight, {block.cls.__module__ for block in registry.blocks().values() if not block.shipped})
+    registered = {block.cls.__module__ for block in registry.blocks().values() if not block.shipped}
+    return allowing(weight, registered | user_blocks.modules())
 
 
 def _forget_weights(model: nn.Module) -> None:
