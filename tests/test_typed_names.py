@@ -411,6 +411,8 @@ def test_compose_reads_both(said):
         ("MobileNetV3_InvertedResidual", r"take model=yolov8n-mobilenetv3_"),
         ("ShuffleNetV2", r"no backbone here is a ShuffleNet; take model=yolov8n-mobilenetv4_conv_small_050\.yaml"),
         ("SEBlock", r"block SEBlock, which is unknown; have the file that defines it call yolo_backbones\.register"),
+        ("C2f\n", r"block 'C2f\\n', which is unknown; did you mean C2f\?"),
+        ("", r"block '', which is unknown; have the file"),
         ("EMA", r"block EMA, which is unknown; have the file"),
     ],
 )

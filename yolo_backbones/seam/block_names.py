@@ -10,6 +10,7 @@ import torch
 from ultralytics.nn import tasks
 
 from .. import names, registry
+from ..messages import shown
 
 # Names of blocks are short and much alike: at 0.6 SEBlock would be HGBlock mistyped. 0.75 still has SPFF for SPPF.
 _LIKENESS = 0.75
@@ -57,7 +58,8 @@ def _answer(name: str) -> str:
             f"{name} is a network, not a block; train model=yolov8n-{found.name}.yaml, or have the rows written with "
             f"`yolo-backbones new yolov8n {found.name}`"
         )
-    unknown = f"the model's YAML names a block {name}, which is unknown; "
+    written = name if re.fullmatch(r"[\w.-]{1,60}", name) else shown(name)
+    unknown = f"the model's YAML names a block {written}, which is unknown; "
     squashed = name.replace("_", "").lower()
     for family in families().values():
         if squashed in family.also_called:
