@@ -4,7 +4,8 @@
 
 This is `yolo-backbones compare` with the schedule of README's figures. So a model that has finished in `--out` with the
 same options is not trained again, and `--out` has that command's report. Beside it, `learn.csv` holds mAP of each
-model, means over the seeds, and the ratio of its mAP50-95 to stock's; `learn.png` is the plot of the curves.
+model, means over the seeds, and the ratio of its mAP50-95 to stock's; `learn.png` is the plot of the curves, `learn.md`
+the table.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def main() -> None:
         writer = csv.DictWriter(file, ["model", "seeds", "mAP50", "mAP50-95", "sd", "ratio"])
         writer.writeheader()
         writer.writerows(table(records))
-    shutil.copyfile(args.out / "curves.png", args.out / "learn.png")
+    for name, copy in (("curves.png", "learn.png"), ("table.md", "learn.md")):
+        shutil.copyfile(args.out / name, args.out / copy)
     print((args.out / "learn.csv").read_text())
 
 

@@ -1,4 +1,4 @@
-"""Writes what the other scripts measured into README.md, its translation and docs/performance.md.
+"""Writes what the other scripts measured into README.md, its translation and pages in docs/.
 
     python benchmarks/report.py
 
@@ -23,7 +23,8 @@ from yolo_backbones import catalogue, configs
 from yolo_backbones.families import families as papers
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "docs" / "performance.md")
+DOCS = ROOT / "docs"
+PAGES = (ROOT / "README.md", ROOT / "README.zh-CN.md", DOCS / "performance.md", DOCS / "compare.md")
 END = "<!-- end -->"
 # Parameters and GFLOPs of stock's that each config has in its comments.
 STOCK = re.compile(r"; stock YOLOv8[ns]: ([\d.]+)M, ([\d.]+)$", re.MULTILINE)
@@ -171,7 +172,12 @@ def gpu() -> Iterator[str]:
     )
 
 
-TABLES: Sequence[Callable[[], Iterator[str]]] = (families, models, training, reference, roofline, growth, gpu)
+def compared() -> Iterator[str]:
+    """Return the table that `yolo-backbones compare` wrote when `learn.py` called it."""
+    yield from (RESULTS / "learn.md").read_text(encoding="utf-8").splitlines()
+
+
+TABLES: Sequence[Callable[[], Iterator[str]]] = (families, models, training, reference, roofline, growth, gpu, compared)
 
 
 def start(table: Callable[[], Iterator[str]]) -> str:

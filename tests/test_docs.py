@@ -64,8 +64,9 @@ def test_the_readme_tells_what_every_family_learned():
     for row in rows:
         name = row["model"].replace("yolov8n", "yolov8")
         (line,) = (line for line in readme.splitlines() if line.startswith(f"| `{name}.yaml`") and "(" in line)
-        score, ratio = re.search(r"([\d.]+) \(([\d.]+)\) \|$", line).groups()
+        score, spread, ratio = re.search(r"([\d.]+) ± ([\d.]+) \(([\d.]+)\) \|$", line).groups()
         assert (float(score), float(ratio)) == (round(float(row["mAP50-95"]), 3), round(float(row["ratio"]), 2))
+        assert float(spread) == round(float(row["sd"]), 3) and int(row["seeds"]) > 1
 
 
 def test_the_releases_that_are_said_to_be_tried_were():
