@@ -108,6 +108,19 @@ def test_names_of_points_keep_clear_of_the_front(tmp_path):
     assert not [box for box in boxes for edge in plots._edges(axes, points) if box.overlaps(edge)]
 
 
+def test_a_front_of_one_point_is_seen(tmp_path):
+    whole(tmp_path, {STOCK: [0.3, 0.3], "other": [0.2, 0.2]}, seeds=2)
+    for seed in (0, 1):
+        run(tmp_path, "other", seed, 0.2, parameters_fused=9_000_000)
+    comparison = read(tmp_path)
+    (front,) = (
+        line
+        for line in plots._cost(comparison, summarise(comparison)).axes[0].lines
+        if line.get_label() == "Pareto front"
+    )
+    assert len(front.get_xdata()) == 1 and front.get_marker() == "o"
+
+
 def test_the_reference_is_black_in_the_curves(tmp_path):
     whole(tmp_path, {STOCK: [0.3, 0.2, 0.4], "_hidden": [0.5, 0.5, 0.5]})
     comparison = read(tmp_path)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -92,7 +93,10 @@ def _point(row: Row, by_map: bool) -> Point | None:
 
 def _draw(axes: Axes, points: Sequence[Point], by_map: bool) -> None:
     front = [points[i] for i in pareto_front([(point.x, point.y) for point in points], highest=by_map)]
-    axes.plot([point.x for point in front], [point.y for point in front], color=_FRONT, label="Pareto front", zorder=2)
+    ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}  # one point alone has no line
+    axes.plot(
+        [point.x for point in front], [point.y for point in front], color=_FRONT, label="Pareto front", zorder=2, **ring
+    )
     x, y = [point.x for point in points], [point.y for point in points]
     axes.hlines(y, [point.low for point in points], [point.high for point in points], color="0.6", zorder=1)
     axes.scatter(x, y, color=_POINT, zorder=3)

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -116,7 +117,10 @@ def _cost(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
     canvas, axes = FigureCanvasAgg(figure), figure.subplots()
     front = [points[i] for i in pareto_front([(point.x, point.y) for point in points], highest=True)]
     colour = _COLOURS[1]
-    axes.step([p.x for p in front], [p.y for p in front], where="post", color=colour, label="Pareto front", zorder=2)
+    ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}  # one point alone has no line
+    axes.step(
+        [p.x for p in front], [p.y for p in front], where="post", color=colour, label="Pareto front", zorder=2, **ring
+    )
     reference = fonts.plain(comparison.reference)
     colours = ["black" if point.name == reference else _COLOURS[0] for point in points]
     x, y = [point.x for point in points], [point.y for point in points]
