@@ -28,7 +28,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,11 +53,12 @@ NOISE = 20  # standard deviation of the target's noise, of 255
 class Run:
     """A training on the target."""
 
-    target: str  # folder in `--out`
+    target: str  # name of its folder in `--out`
     model: str
     start: str
     seed: int
     options: dict[str, object]
+    waits_for: Path | None = None
 
     @property
     def name(self) -> str:
@@ -90,15 +91,19 @@ def main() -> None:
     else:
         targets = {f"target{n}": draw_target(args.out / f"target{n}", args.imgsz, n) for n in args.labelled}
 
-    teacher = train(
-        "teacher", {"model": STOCK, "data": source, "epochs": args.teacher_epochs, "workers": loaders(args, 1)}, args
-    )
-    print(f"teacher: {last(args.out / 'teacher'):.3f} on its own data", flush=True)
+    teacher = args.out / "teacher" / "weights" / "best.pt"
+    aligned = {family: args.out / f"yolov8n-{family}-aligned.pt" for family in args.families}
+    runs = [run for name, data in targets.items() for run in plan(name, data, teacher, aligned, args)]
     with ThreadPoolExecutor(args.jobs) as pool:
-        aligned = dict(zip(args.families, pool.map(lambda family: align(family, teacher, source, args), args.families)))
-        runs = [run for name, data in targets.items() for run in plan(name, data, teacher, aligned, args)]
-        for run in pool.map(lambda run: (train(run.name, run.options, args), run)[1], runs):
-            print(f"{run.name}: {last(args.out / run.name):.3f}", flush=True)
+        # A task waits for nothing but tasks that were submitted before it, so the first of those that run never waits.
+        taught = pool.submit(teach, source, args)
+        scratch = [pool.submit(learn, run, args) for run in runs if run.start == SCRATCH]
+        after = {teacher: taught}
+        for family, file in aligned.items():
+            after[file] = pool.submit(align, family, taught, source, args)
+        rest = [pool.submit(learn, run, args, after[run.waits_for]) for run in runs if run.waits_for]
+        for task in (taught, *scratch, *after.values(), *rest):
+            task.result()
     free = {"device", "jobs", "out"}
     whole = all(value == parser.get_default(name) for name, value in vars(args).items() if name not in free)
     report(runs, args.out, RESULTS if whole else args.out, hardware(device_of(args.device)))
@@ -107,54 +112,68 @@ def main() -> None:
 def plan(target: str, data: str, teacher: Path, aligned: dict[str, Path], args: argparse.Namespace) -> list[Run]:
     """List every training on a target."""
     longer = args.epochs + args.align_epochs if args.equal else args.epochs
-    starts: list[tuple[str, str, dict[str, object]]] = [
-        (STOCK, SCRATCH, {"model": STOCK, "pretrained": False, "epochs": longer}),
-        (STOCK, TUNED, {"model": teacher, "epochs": longer}),
+    starts: list[tuple[str, str, Path | None, dict[str, object]]] = [
+        (STOCK, SCRATCH, None, {"model": STOCK, "pretrained": False, "epochs": longer}),
+        (STOCK, TUNED, teacher, {"model": teacher, "epochs": longer}),
     ]
     for family, checkpoint in aligned.items():
         model = f"yolov8n-{family}.yaml"
         starts += [
-            (model, SCRATCH, {"model": model, "pretrained": False, "epochs": longer}),
-            (model, NECK, {"model": model, "pretrained": teacher, "epochs": longer}),
-            (model, ALIGNED, {"model": checkpoint, "epochs": args.epochs}),
+            (model, SCRATCH, None, {"model": model, "pretrained": False, "epochs": longer}),
+            (model, NECK, teacher, {"model": model, "pretrained": teacher, "epochs": longer}),
+            (model, ALIGNED, checkpoint, {"model": checkpoint, "epochs": args.epochs}),
         ]
     return [
         # Validated at the end alone: on few pictures that takes longer than the training.
-        Run(target, model, start, seed, {**options, "data": data, "seed": seed, "val": False})
+        Run(target, model, start, seed, {**options, "data": data, "seed": seed, "val": False}, file)
         for seed in range(args.seeds)
-        for model, start, options in starts
+        for model, start, file, options in starts
     ]
 
 
-def train(name: str, options: dict[str, object], args: argparse.Namespace) -> Path:
-    """Train a model unless it is there; return its best checkpoint."""
-    file = args.out / name / "weights" / "best.pt"
-    if not (args.out / name / "finished").exists():
-        common = {"imgsz": args.imgsz, "batch": args.batch, "device": args.device, "plots": False}
-        common["workers"] = loaders(args, args.jobs)
-        given = {**common, "project": args.out, "name": name, "exist_ok": True, **options}
-        call("yolo", "detect", "train", *(f"{key}={value}" for key, value in given.items()), log=name, args=args)
-        (args.out / name / "finished").touch()
-    return file
+def teach(source: str, args: argparse.Namespace) -> None:
+    """Train the teacher, stock YOLOv8n, on the source."""
+    train("teacher", {"model": STOCK, "data": source, "epochs": args.teacher_epochs}, args)
+    best = max(scores(args.out / "teacher"))
+    print(f"teacher: {best:.3f} on its own data in its best epoch", flush=True)
 
 
-def loaders(args: argparse.Namespace, jobs: int) -> int:
-    """Return how many processes load pictures for each of so many trainings; on the CPU the training itself does."""
-    return 0 if args.device == "cpu" else min(8, (os.cpu_count() or 1) // jobs)
+def learn(run: Run, args: argparse.Namespace, after: Future[None] | None = None) -> None:
+    """Train a start on the target, as soon as what it starts from is there."""
+    if after:
+        after.result()
+    train(run.name, run.options, args)
+    print(f"{run.name}: {scores(args.out / run.name)[-1]:.3f}", flush=True)
 
 
-def align(family: str, teacher: Path, source: str, args: argparse.Namespace) -> Path:
-    """Align a family's backbone to the teacher's on the source, unless that is done; return the checkpoint."""
+def train(name: str, options: dict[str, object], args: argparse.Namespace) -> None:
+    """Train a model unless that is done."""
+    if (args.out / name / "finished").exists():
+        return
+    common = {"imgsz": args.imgsz, "batch": args.batch, "device": args.device, "plots": False, "workers": loaders(args)}
+    given = {**common, "project": args.out, "name": name, "exist_ok": True, **options}
+    call("yolo", "detect", "train", *(f"{key}={value}" for key, value in given.items()), log=name, args=args)
+    (args.out / name / "finished").touch()
+
+
+def loaders(args: argparse.Namespace) -> int:
+    """Return how many processes load pictures for a training; on the CPU the training itself does."""
+    return 0 if args.device == "cpu" else min(8, (os.cpu_count() or 1) // args.jobs)
+
+
+def align(family: str, taught: Future[None], source: str, args: argparse.Namespace) -> None:
+    """Align a family's backbone to the teacher's on the source, unless that is done."""
+    taught.result()
     file = args.out / f"yolov8n-{family}-aligned.pt"
-    if not file.exists():
-        workers = loaders(args, len(args.families))
-        call(
-            "yolo-backbones", "align", f"yolov8n-{family}.yaml", f"imgsz={args.imgsz}", f"batch={args.batch}",
-            f"device={args.device}", f"workers={workers}", "--teacher", str(teacher), "--images", source, "--data",
-            source, "--epochs", str(args.align_epochs), "--run", str(args.out / f"align-{family}"), "-o", str(file),
-            log=f"align-{family}", args=args,
-        )  # fmt: skip
-    return file
+    if file.exists():
+        return
+    call(
+        "yolo-backbones", "align", f"yolov8n-{family}.yaml", f"imgsz={args.imgsz}", f"batch={args.batch}",
+        f"device={args.device}", f"workers={loaders(args)}", "--teacher", str(args.out / "teacher/weights/best.pt"),
+        "--images", source, "--data", source, "--epochs", str(args.align_epochs), "--run",
+        str(args.out / f"align-{family}"), "-o", str(file), log=f"align-{family}", args=args,
+    )  # fmt: skip
+    print(f"{family}: aligned", flush=True)
 
 
 def call(*command: str, log: str, args: argparse.Namespace) -> None:
@@ -175,18 +194,17 @@ def call(*command: str, log: str, args: argparse.Namespace) -> None:
         sys.exit(f"transfer: {log} ended with {code}; {file}:\n{file.read_text()[-1000:]}")
 
 
-def last(folder: Path) -> float:
-    """Return mAP50-95 after a training's last epoch."""
+def scores(folder: Path) -> list[float]:
+    """Return mAP50-95 after each epoch that a training was validated in."""
     with open(folder / "results.csv", newline="") as file:
-        *_, row = csv.DictReader(file, skipinitialspace=True)
-    return float(row[MAP])
+        return [float(row[MAP]) for row in csv.DictReader(file, skipinitialspace=True)]
 
 
 def report(runs: Sequence[Run], folder: Path, out: Path, machine: str) -> None:
     """Print and write a row for each target, model and start."""
     found: dict[tuple[str, str, str], list[float]] = {}
     for run in runs:
-        found.setdefault((run.target, run.model, run.start), []).append(last(folder / run.name))
+        found.setdefault((run.target, run.model, run.start), []).append(scores(folder / run.name)[-1])
     rows = []
     print(f"\n{'target':10} {'model':22} {'start':14} {'mAP50-95':>8} {'sd':>6} {'of stock fine-tuned':>20}")
     for (target, model, start), values in found.items():

@@ -608,11 +608,10 @@ def test_learn_is_a_comparison(monkeypatch, tmp_path, capsys):
         asked.append((models, data, epochs, seeds, arguments["imgsz"], where.jobs))
         folder.mkdir()
         (folder / "curves.png").write_bytes(b"picture")
-        metrics = {"a": (0.5, 0.25), "b": (0.25, 0.125)}
+        (folder / "table.md").write_text("a table")
+        scores = {("a", 0): 0.2, ("a", 1): 0.3, ("b", 0): 0.125, ("b", 1): 0.125}
         return [
-            Record(model, seed, FINISHED, metrics=dict(zip((learn.MAP50, learn.MAP), metrics[model])))
-            for model in models
-            for seed in seeds
+            Record(*run, FINISHED, metrics={learn.MAP50: 2 * score, learn.MAP: score}) for run, score in scores.items()
         ]
 
     monkeypatch.setattr(learn.compare, "compare", pretend)
@@ -621,8 +620,9 @@ def test_learn_is_a_comparison(monkeypatch, tmp_path, capsys):
     learn.main()
     assert asked == [(["a", "b"], "x.yaml", 25, [0, 1], 64, 2)]
     assert (out / "learn.csv").read_text().split() == [
-        "model,mAP50,mAP50-95,ratio",
-        "a,0.5,0.25,1.0",
-        "b,0.25,0.125,0.5",
+        "model,seeds,mAP50,mAP50-95,sd,ratio",
+        "a,2,0.5,0.25,0.0707,1.0",
+        "b,2,0.25,0.125,0.0,0.5",
     ]
     assert (out / "learn.png").read_bytes() == b"picture"
+    assert (out / "learn.md").read_text() == "a table"
