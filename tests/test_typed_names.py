@@ -414,6 +414,14 @@ def test_compose_reads_both(said):
         ("C2f\n", r"block 'C2f\\n', which is unknown; did you mean C2f\?"),
         ("", r"block '', which is unknown; have the file"),
         ("EMA", r"block EMA, which is unknown; have the file"),
+        ("blocks.EMA", r"block blocks\.EMA, which is unknown; have the file"),
+        ("nn.Conv2D", r"row 9: torch\.nn has no Conv2D; did you mean nn\.Conv2d\?"),
+        ("nn.ConvNeXtBlock", r"row 9: torch\.nn has no ConvNeXtBlock$"),
+        ("nn.", r"row 9: torch\.nn has no layer without a name$"),
+        (
+            "torchvision.ops.DeformConv",
+            r"torchvision\.ops has no DeformConv; did you mean torchvision\.ops\.DeformConv2d",
+        ),
     ],
 )
 def test_a_row_of_what_is_no_block(stock, block, says):
@@ -427,6 +435,7 @@ def test_a_row_of_what_is_no_block(stock, block, says):
 @pytest.mark.parametrize("key", ["C9", "C2f", 9], ids=["no row's", "known", "a number"])
 def test_a_key_error_about_something_else_stays_what_it_is(key):
     assert block_names.explain(KeyError(key), yaml_model_load("yolov8n.yaml")) is None
+    assert block_names.explain(AttributeError(name=str(key)), yaml_model_load("yolov8n.yaml")) is None
 
 
 @pytest.mark.parametrize("family", families().values(), ids=lambda family: family.name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
-import torch
+from torch import nn
 from ultralytics.nn import tasks
 
 from .. import names, registry
@@ -20,6 +22,9 @@ _PART = re.compile(
     re.IGNORECASE,
 )
 
+# Prefixes with which a row names a layer of another package, and the module that `parse_model` looks it up in.
+_PACKAGES = {"nn": "torch.nn", "torchvision.ops": "torchvision.ops"}
+
 
 def check_block_name(i: int, name: Any) -> None:
     """Check that Ultralytics, torch or this package has a block.
@@ -29,23 +34,30 @@ def check_block_name(i: int, name: Any) -> None:
     """
     if not isinstance(name, str) or name in vars(tasks):
         return
-    package, _, attribute = name.rpartition(".")
-    if package:
-        if package == "nn" and not hasattr(torch.nn, attribute):
-            raise ValueError(f"row {i}: torch.nn has no {attribute}")
-        return
-    raise ValueError(f"row {i}: {_answer(name)}")
+    package = next((package for package in _PACKAGES if name.startswith(f"{package}.")), None)
+    if package is None:
+        raise ValueError(f"row {i}: {_answer(name)}")
+    attribute = name.removeprefix(f"{package}.")
+    found = importlib.import_module(_PACKAGES[package])
+    if not hasattr(found, attribute):
+        near = names.nearest(attribute, sorted(_layers(found)), likeness=_LIKENESS)
+        offer = f"; did you mean {package}.{near[0]}?" if near else ""
+        raise ValueError(f"row {i}: {found.__name__} has no {attribute or 'layer without a name'}{offer}")
 
 
-def explain(error: KeyError, config: Mapping[str, Any]) -> None:
-    """Raise `parse_model`'s KeyError anew, as a sentence, if it is about a block that nobody has.
+def explain(error: KeyError | AttributeError, config: Mapping[str, Any]) -> None:
+    """Raise `parse_model`'s error anew, as a sentence, if it is about a block that nobody has.
 
     Raises:
         ValueError: it is; the message says what the name may mean.
     """
     for i, row in enumerate([*config["backbone"], *config["head"]]):
-        if error.args == (row[2],) and row[2] not in vars(tasks):
-            raise ValueError(f"row {i}: {_answer(row[2])}") from error
+        name = row[2] if isinstance(row, list) and len(row) == 4 else None
+        if error.args == (name,) or (isinstance(error, AttributeError) and str(name).endswith(f".{error.name}")):
+            try:
+                check_block_name(i, name)
+            except ValueError as told:
+                raise told from error
 
 
 def _answer(name: str) -> str:
@@ -65,10 +77,7 @@ def _answer(name: str) -> str:
         if squashed in family.also_called:
             block = family.also_called[squashed]
             return f"{unknown}{family.title}'s is {block} here, and yolov8-{family.name}.yaml has rows of them"
-    layers = {
-        key for key, value in vars(tasks).items() if isinstance(value, type) and issubclass(value, torch.nn.Module)
-    }
-    near = names.nearest(name, sorted(layers.union(registry.blocks())), likeness=_LIKENESS)
+    near = names.nearest(name, sorted(_layers(tasks).union(registry.blocks())), likeness=_LIKENESS)
     if near:
         return f"{unknown}did you mean {near[0]}?"
     for network in (name, _PART.sub("", name)):
@@ -79,3 +88,7 @@ def _answer(name: str) -> str:
         f"{unknown}have the file that defines it call yolo_backbones.register, and name that file in "
         "YOLO_BACKBONES_BLOCKS"
     )
+
+
+def _layers(module: ModuleType) -> set[str]:
+    return {key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)}

@@ -126,7 +126,7 @@ def _wrap_parse_model(parse_model: Function) -> Function:
         if not row_errors.has_ours(d):
             try:
                 return parse_model(d, *args, **kwargs)
-            except KeyError as error:  # globals()[m]
+            except (KeyError, AttributeError) as error:  # globals()[m], getattr(torch.nn, m[3:])
                 block_names.explain(error, d)
                 raise
         _check(d)
