@@ -13,7 +13,7 @@ from ..weights import fetch
 from ..weights.fit import apply, fitted, part
 from ..weights.loaded import IMAGENET, Normalisation, State, Weights, for_channels
 from ..weights.read import Unusable, contents, state_dict
-from .protocol import Features, Map, Strides
+from .protocol import Features, Map, Strides, deepest
 from .published import PublishedBackbone
 from .timm import weights as in_timm
 
@@ -146,20 +146,19 @@ class OwnFeatures(Features):
     def __init__(self, backbone: OwnBackbone, strides: Strides, channels: int = 3) -> None:
         super().__init__()
         found = maps(backbone)
-        have = [map.stride for map in found]
+        places = deepest(found)
         if strides == "last":
             self.taps = [len(found) - 1]
         else:
-            missing = [stride for stride in strides if stride not in have]
+            missing = [stride for stride in strides if stride not in places]
             if missing:
-                real = sorted({stride for stride in have if stride})
+                real = sorted(places)
                 reason = f"its maps have strides {real}" if real else "it pools every image to one fixed size"
                 raise ValueError(
                     f"{backbone.name} has no map at stride {missing[0]}, which this base needs: {reason}; "
                     f"{'choose another backbone or base' if real else 'it serves classification (-cls) alone'}"
                 )
-            # The last map of each stride is the deepest.
-            self.taps = [len(found) - 1 - have[::-1].index(stride) for stride in strides]
+            self.taps = [places[stride] for stride in strides]
         self.strides = tuple(found[i].stride or 0 for i in self.taps)
         self.channels = tuple(found[i].channels for i in self.taps)
         net = backbone.variant.build(channels=channels)

@@ -29,6 +29,11 @@ class Map:
     channels: int
 
 
+def deepest(maps: Sequence[Map]) -> dict[int, int]:
+    """Return the place of the last map of each stride, which is the deepest."""
+    return {found.stride: place for place, found in enumerate(maps) if found.stride}
+
+
 class Features(nn.Module):
     """A backbone without its classifier, as `Backbone.features` builds it.
 

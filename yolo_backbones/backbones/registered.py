@@ -18,7 +18,7 @@ from ..messages import FAULTS, first_line, shown
 from ..weights.fit import apply, fitted
 from ..weights.loaded import Weights
 from ..weights.read import contents, state_dict
-from .protocol import Features, Map, Strides
+from .protocol import Features, Map, Strides, deepest
 from .published import PublishedBackbone
 
 _PROBE = 256  # pixels; a multiple of every stride
@@ -131,14 +131,14 @@ class RegisteredFeatures(Features):
     def __init__(self, backbone: RegisteredBackbone, strides: Strides, channels: int) -> None:
         super().__init__()
         own = _maps(backbone, channels)
-        last = {found.stride: i for i, found in enumerate(own) if found.stride}
         if strides == "last":
             self.taps = [len(own) - 1]
             self.pyramid: nn.Module = nn.Identity()
             self.channels = (own[-1].channels,)
         else:
-            needed = sorted({nearest(list(last), stride) for stride in strides})
-            self.taps = [last[stride] for stride in needed]
+            places = deepest(own)
+            needed = sorted({nearest(list(places), stride) for stride in strides})
+            self.taps = [places[stride] for stride in needed]
             pyramid = SimpleFeaturePyramid(needed, [own[i].channels for i in self.taps], strides)
             self.pyramid = pyramid
             self.channels = pyramid.channels
