@@ -78,9 +78,11 @@ def scheduler(seconds: float, runs: int) -> float:
 def saving() -> tuple[float, int]:
     """Return the seconds that saving the state of an epoch takes, and the bytes that it has."""
     from ultralytics import YOLO
+    from ultralytics.utils import LOGGER
 
     from yolo_backbones.compare.worker import snapshot
 
+    LOGGER.setLevel("WARNING")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shapes.draw(folder / "shapes", train=8, val=4, imgsz=64)

@@ -19,7 +19,7 @@ from . import checkpoint, detectors, pictures
 from .plan import TRAINING, Plan, unfinished
 from .trainer import DISTANCES, AlignmentTrainer
 
-# A step each batch, AdamW, one cycle: its rate rises over the first epochs and falls to nothing. benchmarks/align.py
+# A step each batch, AdamW, one cycle: its rate rises over the first epochs and falls to nothing. docs/align.md
 SCHEDULE: dict[str, Any] = {
     "epochs": 30, "batch": 16, "optimizer": "AdamW", "lr0": 1e-2, "lrf": 0.01, "cos_lr": True, "weight_decay": 1e-4,
     "warmup_bias_lr": 0.0,
