@@ -1,6 +1,6 @@
 r"""What each start is worth on few labelled pictures: from scratch, the teacher's neck and head, aligned, stock.
 
-    python benchmarks/transfer.py                          # the simulation; an hour and a half on 2 cores
+    python benchmarks/transfer.py                          # the simulation; three hours on 2 cores
     python benchmarks/transfer.py --device 0 --jobs 12     # on a GPU, so many trainings at once
     python benchmarks/transfer.py --labelled 16 64 256 1024 --families starnet  # by how much there is to learn from
     python benchmarks/transfer.py --source path/to/bccd/data.yaml --target path/to/bccd/data.yaml \
