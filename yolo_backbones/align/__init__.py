@@ -19,10 +19,9 @@ from . import checkpoint, detectors, pictures
 from .plan import TRAINING, Plan, unfinished
 from .trainer import DISTANCES, AlignmentTrainer
 
-# A step each batch, AdamW, one cycle: its rate rises over the first epochs and falls to nothing. Weights in front of a
-# BatchNorm grow as they are trained, which makes later steps on them small; the decay holds them. docs/align.md
+# A step each batch, AdamW, one cycle: its rate rises over the first epochs and falls to nothing. docs/align.md
 SCHEDULE: dict[str, Any] = {
-    "epochs": 30, "batch": 16, "optimizer": "AdamW", "lr0": 1e-2, "lrf": 0.01, "cos_lr": True, "weight_decay": 0.15,
+    "epochs": 30, "batch": 16, "optimizer": "AdamW", "lr0": 1e-2, "lrf": 0.01, "cos_lr": True, "weight_decay": 1e-4,
     "warmup_bias_lr": 0.0,
 }  # fmt: skip
 
