@@ -18,6 +18,7 @@ from matplotlib.transforms import Bbox, BboxBase
 from .results import Row
 
 _FRONT, _POINT = "#D55E00", "#0072B2"  # colours that differ for the colour-blind as well (Okabe and Ito)
+RING: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}  # a front of one point has no line
 _SMALL = 8
 _DIRECTIONS = [math.tau * step / 12 for step in range(12)]
 _DISTANCES = range(10, 200, 10)  # pixels
@@ -93,9 +94,8 @@ def _point(row: Row, by_map: bool) -> Point | None:
 
 def _draw(axes: Axes, points: Sequence[Point], by_map: bool) -> None:
     front = [points[i] for i in pareto_front([(point.x, point.y) for point in points], highest=by_map)]
-    ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}  # one point alone has no line
     axes.plot(
-        [point.x for point in front], [point.y for point in front], color=_FRONT, label="Pareto front", zorder=2, **ring
+        [point.x for point in front], [point.y for point in front], color=_FRONT, label="Pareto front", zorder=2, **RING
     )
     x, y = [point.x for point in points], [point.y for point in points]
     axes.hlines(y, [point.low for point in points], [point.high for point in points], color="0.6", zorder=1)

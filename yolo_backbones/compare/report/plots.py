@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
-from ...bench.plot import Point, pareto_front, write_names
+from ...bench.plot import RING, Point, pareto_front, write_names
 from ...leftovers import replacing
 from . import fonts, metrics
 from .read import Comparison
@@ -119,9 +118,8 @@ def _cost(comparison: Comparison, rows: Sequence[Summary]) -> Figure | None:
     canvas, axes = FigureCanvasAgg(figure), figure.subplots()
     front = [points[i] for i in pareto_front([(point.x, point.y) for point in points], highest=True)]
     colour = _COLOURS[1]
-    ring: dict[str, Any] = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}  # one point alone has no line
     axes.step(
-        [p.x for p in front], [p.y for p in front], where="post", color=colour, label="Pareto front", zorder=2, **ring
+        [p.x for p in front], [p.y for p in front], where="post", color=colour, label="Pareto front", zorder=2, **RING
     )
     reference = fonts.plain(comparison.reference)
     colours = ["black" if point.name == reference else _COLOURS[0] for point in points]
