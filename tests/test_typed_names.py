@@ -17,7 +17,7 @@ import yaml
 from timm.models import _registry
 from torchvision.models import regnet
 from ultralytics import YOLO
-from ultralytics.nn.tasks import yaml_model_load
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 from ultralytics.utils import LOGGER
 
 from yolo_backbones import aliases, catalogue, cli, compose, composition, configs, detectors, registry
@@ -418,6 +418,11 @@ def test_compose_reads_both(said):
         ("nn.Conv2D", r"row 9: torch\.nn has no Conv2D; did you mean nn\.Conv2d\?"),
         ("nn.ConvNeXtBlock", r"row 9: torch\.nn has no ConvNeXtBlock$"),
         ("nn.", r"row 9: torch\.nn has no layer without a name$"),
+        ("torch.nn.Conv2d", r"row 9: torch\.nn\.Conv2d is written nn\.Conv2d in a row$"),
+        ("torch.nn.Conv2D", r"block torch\.nn\.Conv2D, which is unknown"),
+        (None, r"row 9: block=None has to be a block's name"),
+        (5, r"row 9: block=5 has to be a block's name"),
+        (["Conv"], r"row 9: block=\['Conv'\] has to be a block's name"),
         (
             "torchvision.ops.DeformConv",
             r"torchvision\.ops has no DeformConv; did you mean torchvision\.ops\.DeformConv2d",
@@ -430,6 +435,28 @@ def test_a_row_of_what_is_no_block(stock, block, says):
     Path("mine.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(ValueError, match=says):
         YOLO("mine.yaml")
+
+
+@pytest.mark.parametrize("stock", [True, False], ids=["stock", "ours"])
+@pytest.mark.parametrize("where", [0, 5, -1])
+@pytest.mark.parametrize("row", [None, 3, "Conv", [], [-1, 1, "Conv"], {"block": "Conv"}])
+def test_a_row_that_is_none(stock, where, row):
+    config = yaml_model_load("yolov8n.yaml" if stock else "yolov8n-starnet.yaml")
+    part = config["head" if where < 0 else "backbone"]
+    i = where if where >= 0 else len(config["backbone"]) + len(part) - 1
+    part[where] = row
+    Path("mine.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match=rf"row {i} is .*, where \[from, repeats, block, \[arguments\]\] belongs"):
+        YOLO("mine.yaml", task="detect")
+
+
+@pytest.mark.parametrize("part", ["backbone", "head"])
+@pytest.mark.parametrize("rows", [None, 3, {}])
+def test_rows_that_are_none_keep_the_error_of_ultralytics_or_get_a_sentence(part, rows):
+    config = yaml_model_load("yolov8n.yaml") | {part: rows}
+    with pytest.raises((TypeError, ValueError, KeyError)) as caught:
+        DetectionModel(config)
+    assert "check_parts" not in [frame.name for frame in caught.traceback]
 
 
 @pytest.mark.parametrize("key", ["C9", "C2f", 9], ids=["no row's", "known", "a number"])

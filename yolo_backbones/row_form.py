@@ -38,11 +38,8 @@ def check(i: int, row: Any, depth: float) -> None:
         TypeError: a block of ours has the wrong number of arguments.
         ValueError: any other mistake.
     """
-    if not isinstance(row, list) or len(row) != 4:
-        raise ValueError(f"row {i} is {shown(row)}, where [from, repeats, block, [arguments]] belongs")
+    check_parts(i, row)
     source, n, name, args = row
-    if not isinstance(name, str):
-        raise ValueError(f"row {i}: block={shown(name)} has to be a block's name")
     if len(name) > _LONGEST_NAME:
         raise ValueError(f"row {i}: block={shown(name)} is longer than any block's name")
     wanted = source if isinstance(source, list) and source else [source]
@@ -65,6 +62,18 @@ def check(i: int, row: Any, depth: float) -> None:
             raise ValueError(f"row {i}: {name}: {argument}{shown(value)} has to be at most {LARGEST}")
         if isinstance(value, str):
             _check_text(i, name, argument, value)
+
+
+def check_parts(i: int, row: Any) -> None:
+    """Check that a row has four parts, and a block's name among them: no model has another, ours or not.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if not isinstance(row, list) or len(row) != 4:
+        raise ValueError(f"row {i} is {shown(row)}, where [from, repeats, block, [arguments]] belongs")
+    if not isinstance(row[2], str):
+        raise ValueError(f"row {i}: block={shown(row[2])} has to be a block's name")
 
 
 def _argument_names(name: str, count: int) -> list[str]:

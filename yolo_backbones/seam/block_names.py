@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 from ultralytics.nn import tasks
 
-from .. import names, registry
+from .. import names, registry, row_form
 from ..messages import shown
 
 # Names of blocks are short and much alike: at 0.6 SEBlock would be HGBlock mistyped. 0.75 still has SPFF for SPPF.
@@ -36,6 +36,9 @@ def check_block_name(i: int, name: Any) -> None:
         return
     package = next((package for package in _PACKAGES if name.startswith(f"{package}.")), None)
     if package is None:
+        short = name.removeprefix("torch.")
+        if short != name and hasattr(nn, short.removeprefix("nn.")):
+            raise ValueError(f"row {i}: {name} is written {short} in a row")
         raise ValueError(f"row {i}: {_answer(name)}")
     attribute = name.removeprefix(f"{package}.")
     found = importlib.import_module(_PACKAGES[package])
@@ -45,15 +48,20 @@ def check_block_name(i: int, name: Any) -> None:
         raise ValueError(f"row {i}: {found.__name__} has no {attribute or 'layer without a name'}{offer}")
 
 
-def explain(error: KeyError | AttributeError, config: Mapping[str, Any]) -> None:
-    """Raise `parse_model`'s error anew, as a sentence, if it is about a block that nobody has.
+def explain(error: BaseException, config: Mapping[str, Any]) -> None:
+    """Raise `parse_model`'s error anew, as a sentence, if a row is none or has a block that nobody has.
 
     Raises:
-        ValueError: it is; the message says what the name may mean.
+        ValueError: one is or has; the message says what the name may mean.
     """
     for i, row in enumerate([*config["backbone"], *config["head"]]):
-        name = row[2] if isinstance(row, list) and len(row) == 4 else None
-        if error.args == (name,) or (isinstance(error, AttributeError) and str(name).endswith(f".{error.name}")):
+        try:
+            row_form.check_parts(i, row)
+        except ValueError as told:
+            raise told from error
+        name = row[2]
+        missing = isinstance(error, AttributeError) and name.endswith(f".{error.name}")
+        if missing or (isinstance(error, KeyError) and error.args == (name,)):
             try:
                 check_block_name(i, name)
             except ValueError as told:

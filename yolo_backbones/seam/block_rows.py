@@ -19,7 +19,8 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.utils import LOGGER
 
-from .. import registry
+from .. import registry, row_form
+from ..messages import FAULTS
 from . import block_names, c3k2_rows, dialect_rows, image_channels, model_names, row_channels, row_checks, row_errors
 from .fine_tuning import FineTuning
 from .wrapping import Function, wrap
@@ -126,7 +127,7 @@ def _wrap_parse_model(parse_model: Function) -> Function:
         if not row_errors.has_ours(d):
             try:
                 return parse_model(d, *args, **kwargs)
-            except (KeyError, AttributeError) as error:  # globals()[m], getattr(torch.nn, m[3:])
+            except FAULTS as error:
                 block_names.explain(error, d)
                 raise
         _check(d)
@@ -170,8 +171,15 @@ def translated(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Find the mistakes in a config's rows, once they are this package's; see `row_checks.check`."""
+    """Find the mistakes in a config that could not be built, once its rows are this package's; see `row_checks.check`.
+
+    Raises:
+        TypeError: a block of ours has the wrong number of arguments.
+        ValueError: any other mistake.
+    """
     _check(translated(config) or config)
+    for i, row in enumerate(row_checks.rows(config)):
+        row_form.check_parts(i, row)
 
 
 def _check(config: Mapping[str, Any]) -> None:
