@@ -23,6 +23,7 @@ from yolo_backbones import configs, shapes
 from yolo_backbones.align import align, checkpoint, detectors, junction, pictures
 from yolo_backbones.align.adapters import inserted
 from yolo_backbones.align.distance import Moments, Unexplained, squared
+from yolo_backbones.align.scale import normalised
 
 FAMILIES = sorted({path.stem.replace("yolov8", "yolov8n") for path in configs.models().values()})
 FAST = {"imgsz": 64, "batch": 4, "epochs": 2, "workers": 0, "device": "cpu", "plots": False}
@@ -255,6 +256,14 @@ def test_an_alignment_draws_the_maps_and_gives_an_ordinary_checkpoint(model, tea
             torch.testing.assert_close(trained.model.model[row].state_dict()[name], value, rtol=1e-3, atol=1e-3)
     assert trained.model.names == theirs.model.names
     assert "loss" not in vars(trained.model)
+    ended, small = YOLO(tmp_path / "run" / "training" / "weights" / "last.pt").model.eval(), trained.model.eval()
+    image = torch.from_numpy(cv2.imread(str(images / "00000.jpg"))[None]).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        for ours, theirs in zip(junction.maps(small, image, (4, 6, 8)), junction.maps(ended, image, (4, 6, 8))):
+            assert ((ours - theirs).square().mean() < 1e-4 * theirs.var()).item()  # both are kept in half precision
+    small.requires_grad_(True)
+    sizes = [found.weight.std() * (3 * found.weight[0].numel()) ** 0.5 for found in normalised(small, (4, 6, 8))]
+    assert len(sizes) >= 4 and all(0.2 < size < 0.26 for size in sizes)
     result = trained.train(data=drawn, **{**FAST, "epochs": 1}, project=tmp_path, name="after")
     assert result is not None
     code = f"from ultralytics import YOLO; YOLO({str(found.checkpoint)!r}).predict({str(images / '00000.jpg')!r})"

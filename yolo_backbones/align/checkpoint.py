@@ -11,6 +11,7 @@ import torch
 from ultralytics import YOLO, __version__
 
 from ..leftovers import replacing
+from . import junction, scale
 from .junction import Model
 
 # Of what a checkpoint was trained with, what Ultralytics goes by where it is used. The rest is the alignment's own.
@@ -34,8 +35,9 @@ def write(model: Model, file: Path) -> None:
 
 
 def finish(last: Path, file: Path, teacher: Model) -> None:
-    """Write what an alignment ended with, with the task and the data of its teacher."""
+    """Write what an alignment ended with, with the task and the data of its teacher, ready to learn."""
     model: Model = YOLO(last).model
+    scale.shrink(model, junction.find(model, teacher).student_maps)
     model.task = teacher.task
     model.args = {**teacher.args, "task": teacher.task}
     model.criterion = None

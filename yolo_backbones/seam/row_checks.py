@@ -108,8 +108,7 @@ def _asks_for_much(config: Mapping[str, Any]) -> bool:
         [scale[1] for scale in scales.values()] if isinstance(scales, Mapping) else [config.get("width_multiple", 1)]
     )
     return any(width > _WIDE for width in widths) or any(
-        row[1] > _MANY_REPEATS or any(abs(value) > _LARGE for value in row_form.numbers(row[3]))
-        for row in rows(config)
+        row[1] > _MANY_REPEATS or any(abs(value) > _LARGE for value in row_form.numbers(row[3])) for row in rows(config)
     )
 
 
