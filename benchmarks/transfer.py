@@ -10,7 +10,8 @@ The simulation stands for a user's few hundred pictures and a teacher trained on
 pictures of shapes, in colour. The target is 64 labelled pictures, grey and noisy, with other classes, and 256 more to
 validate on; `--labelled` draws other numbers of them. Stock YOLOv8n is trained on the source. Each family's backbone is
 aligned to it on the source's pictures, without labels, and then everything is trained on the target. `--equal` trains
-the starts that were not aligned for the alignment's epochs more.
+the starts that were not aligned for the alignment's epochs more. An aligned checkpoint has small weights in front of
+BatchNorm, which learn faster; stock is trained from such weights as well (`weight_size.py` tries more sizes).
 
 Each training is one `yolo train` in a process of its own. One that is finished in `--out` is not repeated. Prints
 mAP50-95 after the last epoch, which nothing is chosen by, mean and standard deviation over seeds, and the ratio to
@@ -21,6 +22,7 @@ table.
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import os
 import shutil
@@ -34,15 +36,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 import yaml
 from measure import RESULTS, device_of, hardware, write_csv
+from ultralytics import YOLO
 
 from yolo_backbones import shapes
+from yolo_backbones.align import checkpoint, junction, scale
 from yolo_backbones.families import families
 
 MAP = "metrics/mAP50-95(B)"
 STOCK = "yolov8n.yaml"
 SCRATCH, NECK, ALIGNED, TUNED = "from scratch", "neck and head", "aligned", "fine-tuned"
+SMALL = "fine-tuned small"
+ROWS = (4, 6, 8)  # whose maps stock's neck reads
 
 # The target's classes and what is drawn of each. The teacher knows none of these names.
 KINDS = {"round": ("circle", "ring"), "cornered": ("rectangle", "triangle"), "spiked": ("star",)}
@@ -93,12 +100,13 @@ def main() -> None:
 
     teacher = args.out / "teacher" / "weights" / "best.pt"
     aligned = {family: args.out / f"yolov8n-{family}-aligned.pt" for family in args.families}
-    runs = [run for name, data in targets.items() for run in plan(name, data, teacher, aligned, args)]
+    small = args.out / "teacher-small.pt"
+    runs = [run for name, data in targets.items() for run in plan(name, data, teacher, small, aligned, args)]
     with ThreadPoolExecutor(args.jobs) as pool:
         # A task waits for nothing but tasks that were submitted before it, so the first of those that run never waits.
         taught = pool.submit(teach, source, args)
         scratch = [pool.submit(learn, run, args) for run in runs if run.start == SCRATCH]
-        after = {teacher: taught}
+        after = {teacher: taught, small: pool.submit(make_small, taught, teacher, small)}
         for family, file in aligned.items():
             after[file] = pool.submit(align, family, taught, source, args)
         rest = [pool.submit(learn, run, args, after[run.waits_for]) for run in runs if run.waits_for]
@@ -109,19 +117,22 @@ def main() -> None:
     report(runs, args.out, RESULTS if whole else args.out, hardware(device_of(args.device)))
 
 
-def plan(target: str, data: str, teacher: Path, aligned: dict[str, Path], args: argparse.Namespace) -> list[Run]:
+def plan(
+    target: str, data: str, teacher: Path, small: Path, aligned: dict[str, Path], args: argparse.Namespace
+) -> list[Run]:
     """List every training on a target."""
     longer = args.epochs + args.align_epochs if args.equal else args.epochs
     starts: list[tuple[str, str, Path | None, dict[str, object]]] = [
         (STOCK, SCRATCH, None, {"model": STOCK, "pretrained": False, "epochs": longer}),
         (STOCK, TUNED, teacher, {"model": teacher, "epochs": longer}),
+        (STOCK, SMALL, small, {"model": small, "epochs": longer}),
     ]
-    for family, checkpoint in aligned.items():
+    for family, ready in aligned.items():
         model = f"yolov8n-{family}.yaml"
         starts += [
             (model, SCRATCH, None, {"model": model, "pretrained": False, "epochs": longer}),
             (model, NECK, teacher, {"model": model, "pretrained": teacher, "epochs": longer}),
-            (model, ALIGNED, checkpoint, {"model": checkpoint, "epochs": args.epochs}),
+            (model, ALIGNED, ready, {"model": ready, "epochs": args.epochs}),
         ]
     return [
         # Validated at the end alone: on few pictures that takes longer than the training.
@@ -176,6 +187,24 @@ def align(family: str, taught: Future[None], source: str, args: argparse.Namespa
     print(f"{family}: aligned", flush=True)
 
 
+def make_small(taught: Future[None], teacher: Path, file: Path) -> None:
+    """Write the teacher with a backbone's weights as small as those of an aligned one."""
+    taught.result()
+    resize(teacher, scale.SHARE, file)
+
+
+def resize(file: Path, share: float, out: Path) -> float:
+    """Write a checkpoint with weights of another size; return what share of a map's deviation changed at most."""
+    model = YOLO(file).model.float().eval()
+    other = copy.deepcopy(model)
+    scale.shrink(other, ROWS, share)
+    checkpoint.write(other, out)
+    image = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pairs = zip(junction.maps(model, image, ROWS), junction.maps(other, image, ROWS))
+        return max(((x - y).square().mean().sqrt() / x.std()).item() for x, y in pairs)
+
+
 def call(*command: str, log: str, args: argparse.Namespace) -> None:
     """Run a command of this Python's environment; end with its last words if it fails."""
     program = shutil.which(command[0], path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
@@ -206,7 +235,7 @@ def report(runs: Sequence[Run], folder: Path, out: Path, machine: str) -> None:
     for run in runs:
         found.setdefault((run.target, run.model, run.start), []).append(scores(folder / run.name)[-1])
     rows = []
-    print(f"\n{'target':10} {'model':22} {'start':14} {'mAP50-95':>8} {'sd':>6} {'of stock fine-tuned':>20}")
+    print(f"\n{'target':10} {'model':22} {'start':16} {'mAP50-95':>8} {'sd':>6} {'of stock fine-tuned':>20}")
     for (target, model, start), values in found.items():
         stock = statistics.mean(found[target, STOCK, TUNED])
         share = statistics.mean(values) / stock if stock else float("nan")
@@ -215,7 +244,7 @@ def report(runs: Sequence[Run], folder: Path, out: Path, machine: str) -> None:
             "target": target, "model": Path(model).stem, "start": start, "seeds": len(values),
             "mAP50-95": round(mean, 4), "sd": round(deviation, 4), "ratio": round(share, 3),
         })  # fmt: skip
-        print(f"{target:10} {Path(model).stem:22} {start:14} {mean:8.3f} {deviation:6.3f} {share:20.2f}")
+        print(f"{target:10} {Path(model).stem:22} {start:16} {mean:8.3f} {deviation:6.3f} {share:20.2f}")
     write_csv(out / "transfer.csv", rows, machine)
 
 

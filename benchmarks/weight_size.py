@@ -15,20 +15,13 @@ to the folder of `--out` where an option made it another table.
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from measure import RESULTS, device_of, hardware, write_csv
-from transfer import scores, train
-from ultralytics import YOLO
-
-from yolo_backbones.align import checkpoint, junction, scale
-
-ROWS = (4, 6, 8)
+from transfer import resize, scores, train
 
 
 def main() -> None:
@@ -50,7 +43,7 @@ def main() -> None:
     starts = {"teacher": args.out / "teacher" / "weights" / "best.pt"}
     starts |= {family: args.out / f"yolov8n-{family}-aligned.pt" for family in args.families}
     changes = {
-        (name, share): resize(file, share, args.out / "sizes" / f"{name}-{share:g}.pt", args.imgsz)
+        (name, share): resize(file, share, args.out / "sizes" / f"{name}-{share:g}.pt")
         for name, file in starts.items()
         for share in args.shares
     }
@@ -67,18 +60,6 @@ def main() -> None:
         })  # fmt: skip
         print(f"{name:12} {share:6g} {statistics.mean(values):8.3f} {deviation:6.3f} {changes[name, share]:15.1e}")
     write_csv((RESULTS if whole else args.out) / "weight_size.csv", rows, hardware(device_of(args.device)))
-
-
-def resize(file: Path, share: float, out: Path, imgsz: int) -> float:
-    """Write a checkpoint with weights of another size; return what share of a map's deviation changed at most."""
-    model = YOLO(file).model.float().eval()
-    other = copy.deepcopy(model)
-    scale.shrink(other, ROWS, share)
-    checkpoint.write(other, out)
-    image = torch.rand(2, 3, imgsz, imgsz, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        pairs = zip(junction.maps(model, image, ROWS), junction.maps(other, image, ROWS))
-        return max(((x - y).square().mean().sqrt() / x.std()).item() for x, y in pairs)
 
 
 def learn(name: str, share: float, seed: int, args: argparse.Namespace) -> float:
