@@ -151,7 +151,7 @@ def test_killed_twice_it_ends_as_one_that_was_left_alone(whole, few_shapes, tmp_
     assert workers(out)
     first.kill()
     first.communicate()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while workers(out):
         assert time.monotonic() < deadline, "a run goes on without the command"
         time.sleep(0.05)
@@ -363,7 +363,7 @@ def test_one_that_fails_is_told_with_its_last_words_and_the_others_go_on(pretend
 def test_one_that_prints_nothing_is_ended(pretend):
     start = time.monotonic()
     good, silent = sorted(pretend("silent", "good", stall=3.0), key=lambda record: record.model)
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 120
     assert silent.error == "it printed nothing for 0.05 minutes and was ended; --stall gives it longer"
     assert good.state == FINISHED
 

@@ -57,7 +57,7 @@ def test_a_training_that_is_killed_again_and_again_ends_as_one_that_is_not(few_s
         if last.exists():
             resume[3] = f"model={last}"
         process = subprocess.Popen(resume, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-        before, deadline = len(rows(killed)), time.monotonic() + 120
+        before, deadline = len(rows(killed)), time.monotonic() + 600
         while len(rows(killed)) == before and process.poll() is None:  # an epoch of its own, or it never gets anywhere
             assert time.monotonic() < deadline
             time.sleep(0.02)
