@@ -177,7 +177,7 @@ def test_traces_for_other_sizes_and_batches(block, args, image):
 @pytest.mark.parametrize(("block", "args"), CASES)
 def test_half_precision_stands_values_that_overflow_naively(block, args, merged, image):
     """Inputs and outputs fit into half precision; a sum over pixels or a product of two channels would not."""
-    x = image(args[0], 20_000)
+    x = image(args[0], 20_000)[:, :, :24, :40]  # convolutions of half precision are slow without an accelerator
     errors = []
     for seed in range(5):
         model = build(block, args, seed).eval()
