@@ -112,9 +112,14 @@ def main() -> None:
         rest = [pool.submit(learn, run, args, after[run.waits_for]) for run in runs if run.waits_for]
         for task in (taught, *scratch, *after.values(), *rest):
             task.result()
+    report(runs, args.out, tables(parser, args), hardware(device_of(args.device)))
+
+
+def tables(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path:
+    """Return a table's folder: `results/`, or `--out`, that of the trainings, where an option made it another table."""
     free = {"device", "jobs", "out"}
     whole = all(value == parser.get_default(name) for name, value in vars(args).items() if name not in free)
-    report(runs, args.out, RESULTS if whole else args.out, hardware(device_of(args.device)))
+    return RESULTS if whole else args.out
 
 
 def plan(

@@ -20,13 +20,15 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from measure import RESULTS, device_of, hardware, write_csv
-from transfer import resize, scores, train
+from measure import device_of, hardware, write_csv
+from transfer import resize, scores, tables, train
+
+from yolo_backbones.families import families
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", nargs="*", default=["starnet", "lsknet"])
+    parser.add_argument("--families", nargs="*", default=list(families()))
     parser.add_argument("--shares", type=float, nargs="+", default=[1, 0.5, 0.25, 0.125])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--target", default="target64", help="folder in `--out`")
@@ -37,8 +39,6 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at once")
     parser.add_argument("--out", type=Path, default=Path("runs/transfer"), help="of `transfer.py`")
     args = parser.parse_args()
-    free = {"device", "jobs", "out"}
-    whole = all(value == parser.get_default(name) for name, value in vars(args).items() if name not in free)
     args.out = args.out.resolve()
     starts = {"teacher": args.out / "teacher" / "weights" / "best.pt"}
     starts |= {family: args.out / f"yolov8n-{family}-aligned.pt" for family in args.families}
@@ -59,7 +59,7 @@ def main() -> None:
             "sd": round(deviation, 4), "changed": f"{changes[name, share]:.1e}",
         })  # fmt: skip
         print(f"{name:12} {share:6g} {statistics.mean(values):8.3f} {deviation:6.3f} {changes[name, share]:15.1e}")
-    write_csv((RESULTS if whole else args.out) / "weight_size.csv", rows, hardware(device_of(args.device)))
+    write_csv(tables(parser, args) / "weight_size.csv", rows, hardware(device_of(args.device)))
 
 
 def learn(name: str, share: float, seed: int, args: argparse.Namespace) -> float:

@@ -420,6 +420,7 @@ def test_compose_reads_both(said):
         ("nn.", r"row 9: torch\.nn has no layer without a name$"),
         ("torch.nn.Conv2d", r"row 9: torch\.nn\.Conv2d is written nn\.Conv2d in a row$"),
         ("torch.nn.Conv2D", r"block torch\.nn\.Conv2D, which is unknown"),
+        ("torch.Conv2d", r"block torch\.Conv2d, which is unknown"),
         (None, r"row 9: block=None has to be a block's name"),
         (5, r"row 9: block=5 has to be a block's name"),
         (["Conv"], r"row 9: block=\['Conv'\] has to be a block's name"),
@@ -448,6 +449,14 @@ def test_a_row_that_is_none(stock, where, row):
     Path("mine.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(ValueError, match=rf"row {i} is .*, where \[from, repeats, block, \[arguments\]\] belongs"):
         YOLO("mine.yaml", task="detect")
+
+
+def test_rows_as_tuples_keep_the_error_of_what_is_wrong():
+    config = yaml_model_load("yolov8n.yaml")
+    config["backbone"] = [tuple(row) for row in config["backbone"]]
+    config["head"][-1] = ([15, 18, 99], 1, "Detect", ["nc"])
+    with pytest.raises(IndexError):
+        DetectionModel(config, verbose=False)
 
 
 @pytest.mark.parametrize("part", ["backbone", "head"])

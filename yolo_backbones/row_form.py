@@ -64,6 +64,23 @@ def check(i: int, row: Any, depth: float) -> None:
             _check_text(i, name, argument, value)
 
 
+def rows(config: Mapping[str, Any]) -> list[Any]:
+    """List a config's rows, whatever stands there."""
+    parts = (config.get(part) for part in ("backbone", "head"))
+    return [row for part in parts if isinstance(part, list) for row in part]
+
+
+def check_all_parts(config: Mapping[str, Any]) -> None:
+    """Check every row of a config that could not be built; see `check_parts`.
+
+    Raises:
+        ValueError: one has other parts.
+    """
+    for i, row in enumerate(rows(config)):
+        # Not from a YAML, but `parse_model` takes it: something else was wrong.
+        check_parts(i, list(row) if isinstance(row, tuple) else row)
+
+
 def check_parts(i: int, row: Any) -> None:
     """Check that a row has four parts, and a block's name among them: no model has another, ours or not.
 

@@ -36,9 +36,8 @@ def check_block_name(i: int, name: Any) -> None:
         return
     package = next((package for package in _PACKAGES if name.startswith(f"{package}.")), None)
     if package is None:
-        short = name.removeprefix("torch.")
-        if short != name and hasattr(nn, short.removeprefix("nn.")):
-            raise ValueError(f"row {i}: {name} is written {short} in a row")
+        if name.startswith("torch.nn.") and hasattr(nn, name.removeprefix("torch.nn.")):
+            raise ValueError(f"row {i}: {name} is written {name.removeprefix('torch.')} in a row")
         raise ValueError(f"row {i}: {_answer(name)}")
     attribute = name.removeprefix(f"{package}.")
     found = importlib.import_module(_PACKAGES[package])
@@ -54,12 +53,8 @@ def explain(error: BaseException, config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: one is or has; the message says what the name may mean.
     """
-    for i, row in enumerate([*config["backbone"], *config["head"]]):
-        try:
-            row_form.check_parts(i, row)
-        except ValueError as told:
-            raise told from error
-        name = row[2]
+    row_form.check_all_parts(config)
+    for i, (_, _, name, _) in enumerate(row_form.rows(config)):
         missing = isinstance(error, AttributeError) and name.endswith(f".{error.name}")
         if missing or (isinstance(error, KeyError) and error.args == (name,)):
             try:

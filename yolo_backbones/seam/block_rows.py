@@ -178,8 +178,7 @@ def check(config: Mapping[str, Any]) -> None:
         ValueError: any other mistake.
     """
     _check(translated(config) or config)
-    for i, row in enumerate(row_checks.rows(config)):
-        row_form.check_parts(i, row)
+    row_form.check_all_parts(config)
 
 
 def _check(config: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def check(config: Mapping[str, Any], load: Callable[[], None], taken: Mapping[st
         _check_scale(config)
     if any(known[name].shipped for name in ours):
         _check_options(config)
-    for i, row in enumerate(rows(config) if ours else []):
+    for i, row in enumerate(row_form.rows(config) if ours else []):
         row_form.check(i, row, depth)
         if isinstance(row[2], str) and row[2] in ours:
             _check_own_row(i, row)
@@ -76,7 +76,7 @@ def block_names(config: Mapping[str, Any]) -> list[str]:
 
 def all_block_names(config: Mapping[str, Any]) -> list[str]:
     """List the names of blocks in a config's rows."""
-    found = [row[2] for row in rows(config) if isinstance(row, list) and len(row) == 4]
+    found = [row[2] for row in row_form.rows(config) if isinstance(row, list) and len(row) == 4]
     return [name for name in found if isinstance(name, str)]
 
 
@@ -93,7 +93,7 @@ def try_without_memory(
     import_before(block_names(config))
     with torch.device("meta"), torch.no_grad(), Shapes():
         layers, _ = parse_model(copy.deepcopy(dict(config)), *args, **{**kwargs, "verbose": False})
-    for i, (layer, row) in enumerate(zip(layers, rows(config))):
+    for i, (layer, row) in enumerate(zip(layers, row_form.rows(config))):
         count = sum(parameter.numel() for parameter in layer.parameters())
         if count > _MOST_PARAMETERS and row[2] != _NETWORK:
             raise ValueError(
@@ -108,14 +108,9 @@ def _asks_for_much(config: Mapping[str, Any]) -> bool:
         [scale[1] for scale in scales.values()] if isinstance(scales, Mapping) else [config.get("width_multiple", 1)]
     )
     return any(width > _WIDE for width in widths) or any(
-        row[1] > _MANY_REPEATS or any(abs(value) > _LARGE for value in row_form.numbers(row[3])) for row in rows(config)
+        row[1] > _MANY_REPEATS or any(abs(value) > _LARGE for value in row_form.numbers(row[3]))
+        for row in row_form.rows(config)
     )
-
-
-def rows(config: Mapping[str, Any]) -> list[Any]:
-    """List a config's rows, whatever stands there."""
-    parts = (config.get(part) for part in ("backbone", "head"))
-    return [row for part in parts if isinstance(part, list) for row in part]
 
 
 def check_numbers(config: Mapping[str, Any]) -> None:
