@@ -3,9 +3,9 @@
     python benchmarks/report.py
 
 Reads the shipped configs, and the tables in `results/`, which `models.py`, `reference.py`, `roofline.py`, `training.py`
-and `growth.py` write when they are run without options, `learn.py`, and on a GPU `training.py --device 0 --imgsz 640
---batch 16` and `yolo-backbones bench ... --device 0 --imgsz 640 --batch 1` and 32. Each table says which machine it is
-from.
+`growth.py` and `transfer.py` write when they are run without options, `learn.py`, and on a GPU `training.py --device 0
+--imgsz 640 --batch 16` and `yolo-backbones bench ... --device 0 --imgsz 640 --batch 1` and 32. Each table says which
+machine it is from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from yolo_backbones.families import families as papers
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = (ROOT / "README.md", ROOT / "README.zh-CN.md", DOCS / "performance.md", DOCS / "compare.md")
+PAGES = (ROOT / "README.md", ROOT / "README.zh-CN.md", DOCS / "performance.md", DOCS / "compare.md", DOCS / "align.md")
 END = "<!-- end -->"
 # Parameters and GFLOPs of stock's that each config has in its comments.
 STOCK = re.compile(r"; stock YOLOv8[ns]: ([\d.]+)M, ([\d.]+)$", re.MULTILINE)
@@ -177,7 +177,32 @@ def compared() -> Iterator[str]:
     yield from (RESULTS / "learn.md").read_text(encoding="utf-8").splitlines()
 
 
-TABLES: Sequence[Callable[[], Iterator[str]]] = (families, models, training, reference, roofline, growth, gpu, compared)
+def transfer() -> Iterator[str]:
+    """Return what each start is worth on few labelled pictures, of stock fine-tuned."""
+    rows = read("transfer")
+    found = {(row["target"], row["model"], row["start"]): row for row in rows}
+    target = rows[-1]["target"]
+    yield "| | before a label, source | from scratch | neck and head | aligned | of stock fine-tuned |"
+    yield "|---|---|---|---|---|---|"
+    for model in dict.fromkeys(row["model"] for row in rows if row["start"] == "aligned"):
+        starts = [found[target, model, start] for start in ("from scratch", "neck and head", "aligned")]
+        cells = [_score(found["source", model, "aligned"]), *map(_score, starts), f"{float(starts[-1]['ratio']):.2f}"]
+        yield f"| `{model}` | " + " | ".join(cells) + " |"
+    cells = [_score(found[name, "yolov8n", "from scratch"]) for name in ("source", target)]
+    for start in ("fine-tuned", "fine-tuned small"):
+        row = found[target, "yolov8n", start]
+        score = f"{_score(row)} | {float(row['ratio']):.2f}"
+        yield f"| `yolov8n`, stock, {start} | " + " | ".join(cells) + f" | | {score} |"
+
+
+def _score(row: Row) -> str:
+    spread = f" ± {float(row['sd']):.3f}" if row["sd"] != "nan" else ""
+    return f"{float(row['mAP50-95']):.3f}{spread}"
+
+
+TABLES: Sequence[Callable[[], Iterator[str]]] = (
+    families, models, training, reference, roofline, growth, gpu, compared, transfer,
+)  # fmt: skip
 
 
 def start(table: Callable[[], Iterator[str]]) -> str:

@@ -15,7 +15,8 @@ BatchNorm, which learn faster; stock is trained from such weights as well (`weig
 
 Each training is one `yolo train` in a process of its own. One that is finished in `--out` is not repeated. Prints
 mAP50-95 after the last epoch, which nothing is chosen by, mean and standard deviation over seeds, and the ratio to
-stock fine-tuned; writes them to `results/transfer.csv`, or to the folder of `--out` where an option made it another
+stock fine-tuned; and, in front, what the teacher reached on the source in its best epoch and the aligned models before
+they saw a label. Writes it all to `results/transfer.csv`, or to the folder of `--out` where an option made it another
 table.
 """
 
@@ -25,6 +26,7 @@ import argparse
 import copy
 import csv
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -34,14 +36,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
-import yaml
+from drawn import draw_source, draw_target
 from measure import RESULTS, device_of, hardware, write_csv
 from ultralytics import YOLO
 
-from yolo_backbones import shapes
 from yolo_backbones.align import checkpoint, junction, scale
 from yolo_backbones.families import families
 
@@ -49,11 +48,8 @@ MAP = "metrics/mAP50-95(B)"
 STOCK = "yolov8n.yaml"
 SCRATCH, NECK, ALIGNED, TUNED = "from scratch", "neck and head", "aligned", "fine-tuned"
 SMALL = "fine-tuned small"
+SOURCE = "source"  # stands for a target's name where nothing was learned from a label
 ROWS = (4, 6, 8)  # whose maps stock's neck reads
-
-# The target's classes and what is drawn of each. The teacher knows none of these names.
-KINDS = {"round": ("circle", "ring"), "cornered": ("rectangle", "triangle"), "spiked": ("star",)}
-NOISE = 20  # standard deviation of the target's noise, of 255
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,8 @@ def main() -> None:
         rest = [pool.submit(learn, run, args, after[run.waits_for]) for run in runs if run.waits_for]
         for task in (taught, *scratch, *after.values(), *rest):
             task.result()
-    report(runs, args.out, tables(parser, args), hardware(device_of(args.device)))
+    found = {**before_labels(args), **after_labels(runs, args.out)}
+    report(found, tables(parser, args), hardware(device_of(args.device)))
 
 
 def tables(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path:
@@ -189,7 +186,13 @@ def align(family: str, taught: Future[None], source: str, args: argparse.Namespa
         "--images", source, "--data", source, "--epochs", str(args.align_epochs), "--run",
         str(args.out / f"align-{family}"), "-o", str(file), log=f"align-{family}", args=args,
     )  # fmt: skip
-    print(f"{family}: aligned", flush=True)
+    print(f"{family}: aligned, {without_label(family, args):.3f} on the source", flush=True)
+
+
+def without_label(family: str, args: argparse.Namespace) -> float:
+    """Return an aligned model's mAP50-95 on the source, which the command printed behind that before the alignment."""
+    text = (args.out / f"align-{family}.log").read_text()
+    return float(re.findall(r"^mAP50-95\(B\) +[\d.]+ +([\d.]+)", text, re.MULTILINE)[-1])
 
 
 def make_small(taught: Future[None], teacher: Path, file: Path) -> None:
@@ -234,15 +237,31 @@ def scores(folder: Path) -> list[float]:
         return [float(row[MAP]) for row in csv.DictReader(file, skipinitialspace=True)]
 
 
-def report(runs: Sequence[Run], folder: Path, out: Path, machine: str) -> None:
-    """Print and write a row for each target, model and start."""
-    found: dict[tuple[str, str, str], list[float]] = {}
+Found = dict[tuple[str, str, str], list[float]]  # mAP50-95 of each seed, by target, model and start
+
+
+def before_labels(args: argparse.Namespace) -> Found:
+    """Return what the teacher and those that were aligned to it reach on the source's validation pictures."""
+    found = {(SOURCE, STOCK, SCRATCH): [max(scores(args.out / "teacher"))]}
+    for family in args.families:
+        found[SOURCE, f"yolov8n-{family}.yaml", ALIGNED] = [without_label(family, args)]
+    return found
+
+
+def after_labels(runs: Sequence[Run], folder: Path) -> Found:
+    """Return what each start reaches on the targets."""
+    found: Found = {}
     for run in runs:
         found.setdefault((run.target, run.model, run.start), []).append(scores(folder / run.name)[-1])
+    return found
+
+
+def report(found: Found, out: Path, machine: str) -> None:
+    """Print and write a row for each target, model and start."""
     rows = []
     print(f"\n{'target':10} {'model':22} {'start':16} {'mAP50-95':>8} {'sd':>6} {'of stock fine-tuned':>20}")
     for (target, model, start), values in found.items():
-        stock = statistics.mean(found[target, STOCK, TUNED])
+        stock = statistics.mean(found[target, STOCK, SCRATCH if target == SOURCE else TUNED])
         share = statistics.mean(values) / stock if stock else float("nan")
         mean, deviation = statistics.mean(values), statistics.stdev(values) if values[1:] else float("nan")
         rows.append({
@@ -251,36 +270,6 @@ def report(runs: Sequence[Run], folder: Path, out: Path, machine: str) -> None:
         })  # fmt: skip
         print(f"{target:10} {Path(model).stem:22} {start:16} {mean:8.3f} {deviation:6.3f} {share:20.2f}")
     write_csv(out / "transfer.csv", rows, machine)
-
-
-def draw_source(folder: Path, imgsz: int) -> str:
-    """Draw what the teacher learns."""
-    shapes.draw(folder, train=2048, val=256, imgsz=imgsz, seed=0)
-    return write_yaml(folder, list(shapes.CLASSES))
-
-
-def draw_target(folder: Path, imgsz: int, train: int) -> str:
-    """Draw other pictures, grey and noisy, with other classes."""
-    kinds = [next(i for i, names in enumerate(KINDS.values()) if name in names) for name in shapes.CLASSES]
-    if not (folder / "data.yaml").exists():
-        shapes.draw(folder, train=train, val=256, imgsz=imgsz, seed=1)
-        noise = np.random.default_rng(0)
-        for file in sorted(folder.glob("images/*/*")):
-            grey = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-            noisy = (grey + noise.normal(0, NOISE, grey.shape)).clip(0, 255).astype(np.uint8)
-            cv2.imwrite(str(file), cv2.cvtColor(noisy, cv2.COLOR_GRAY2BGR))
-        for file in sorted(folder.glob("labels/*/*.txt")):
-            rows = [line.split(maxsplit=1) for line in file.read_text().splitlines()]
-            file.write_text("".join(f"{kinds[int(cls)]} {box}\n" for cls, box in rows))
-    return write_yaml(folder, list(KINDS))
-
-
-def write_yaml(folder: Path, names: Sequence[str]) -> str:
-    """Write a data set's YAML; return its path."""
-    file = folder / "data.yaml"
-    content = {"path": str(folder), "train": "images/train", "val": "images/val", "names": dict(enumerate(names))}
-    file.write_text(yaml.safe_dump(content, sort_keys=False))
-    return str(file)
 
 
 if __name__ == "__main__":
