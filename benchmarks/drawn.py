@@ -13,6 +13,7 @@ from yolo_backbones import shapes
 
 # The target's classes and what is drawn of each. The teacher knows none of these names.
 KINDS = {"round": ("circle", "ring"), "cornered": ("rectangle", "triangle"), "spiked": ("star",)}
+OBJECT = 64  # pixels, of an object that is cut out to be classified
 NOISE = 20  # standard deviation of the target's noise, of 255
 
 
@@ -36,6 +37,26 @@ def draw_target(folder: Path, imgsz: int, train: int) -> str:
             rows = [line.split(maxsplit=1) for line in file.read_text().splitlines()]
             file.write_text("".join(f"{kinds[int(cls)]} {box}\n" for cls, box in rows))
     return write_yaml(folder, list(KINDS))
+
+
+def draw_objects(source: Path, folder: Path) -> None:
+    """Cut every object out of the source's pictures, with a quarter of its size around it: a set to classify."""
+    if folder.exists():
+        return
+    part = folder.with_name(f"{folder.name}.part")
+    for split in ("train", "val"):
+        for name in shapes.CLASSES:
+            (part / split / name).mkdir(parents=True, exist_ok=True)
+        for file in sorted((source / "labels" / split).glob("*.txt")):
+            picture = cv2.imread(str(next((source / "images" / split).glob(f"{file.stem}.*"))))
+            for i, row in enumerate(file.read_text().splitlines()):
+                cls, *box = row.split()
+                x, y, w, h = np.array(box, dtype=float) * np.tile(picture.shape[1::-1], 2)
+                half = max(w, h) * 0.625
+                top, left = (max(0, int(centre - half)) for centre in (y, x))
+                object_ = cv2.resize(picture[top : int(y + half) + 1, left : int(x + half) + 1], (OBJECT, OBJECT))
+                cv2.imwrite(str(part / split / shapes.CLASSES[int(cls)] / f"{file.stem}-{i}.png"), object_)
+    part.rename(folder)
 
 
 def write_yaml(folder: Path, names: Sequence[str]) -> str:

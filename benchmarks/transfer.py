@@ -2,7 +2,7 @@ r"""What each start is worth on few labelled pictures: from scratch, the teacher
 
     python benchmarks/transfer.py                          # the simulation; three hours on 2 cores
     python benchmarks/transfer.py --device 0 --jobs 12     # on a GPU, so many trainings at once
-    python benchmarks/transfer.py --labelled 16 64 256 1024 --families starnet  # by how much there is to learn from
+    python benchmarks/transfer.py --labelled 16 64 256 --families starnet --classified  # by how much is labelled
     python benchmarks/transfer.py --source path/to/bccd/data.yaml --target path/to/bccd/data.yaml \
         --teacher-epochs 40 --align-epochs 15 --epochs 25 --equal --imgsz 224 --out runs/transfer-bccd
 
@@ -10,8 +10,9 @@ The simulation stands for a user's few hundred pictures and a teacher trained on
 pictures of shapes, in colour. The target is 64 labelled pictures, grey and noisy, with other classes, and 256 more to
 validate on; `--labelled` draws other numbers of them. Stock YOLOv8n is trained on the source. Each family's backbone is
 aligned to it on the source's pictures, without labels, and then everything is trained on the target. `--equal` trains
-the starts that were not aligned for the alignment's epochs more. An aligned checkpoint has small weights in front of
-BatchNorm, which learn faster; stock is trained from such weights as well (`weight_size.py` tries more sizes).
+the starts that were not aligned for the alignment's epochs more. `--classified` adds a start that stands for ImageNet's
+weights: the backbone has learned to tell the source's objects apart. An aligned checkpoint has small weights in front
+of BatchNorm, which learn faster; stock is trained from such weights as well (`weight_size.py` tries more sizes).
 
 Each training is one `yolo train` in a process of its own. One that is finished in `--out` is not repeated. Prints
 mAP50-95 after the last epoch, which nothing is chosen by, mean and standard deviation over seeds, and the ratio to
@@ -35,9 +36,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import torch
-from drawn import draw_source, draw_target
+from drawn import OBJECT, draw_objects, draw_source, draw_target
 from measure import RESULTS, device_of, hardware, write_csv
 from ultralytics import YOLO
 
@@ -47,9 +49,10 @@ from yolo_backbones.families import families
 MAP = "metrics/mAP50-95(B)"
 STOCK = "yolov8n.yaml"
 SCRATCH, NECK, ALIGNED, TUNED = "from scratch", "neck and head", "aligned", "fine-tuned"
-SMALL = "fine-tuned small"
+SMALL, CLASSIFIED = "fine-tuned small", "classified"
 SOURCE = "source"  # stands for a target's name where nothing was learned from a label
 ROWS = (4, 6, 8)  # whose maps stock's neck reads
+_DRAWING = Lock()  # the objects are the same for every family
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def main() -> None:
     parser.add_argument("--teacher-epochs", type=int, default=40)
     parser.add_argument("--align-epochs", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=60, help="on the target")
+    parser.add_argument("--classified", action="store_true", help="a start more: the backbone of a classifier")
     parser.add_argument("--equal", action="store_true", help="train the others for the alignment's epochs more")
     parser.add_argument("--imgsz", type=int, default=160)
     parser.add_argument("--batch", type=int, default=16)
@@ -105,6 +109,8 @@ def main() -> None:
         after = {teacher: taught, small: pool.submit(make_small, taught, teacher, small)}
         for family, file in aligned.items():
             after[file] = pool.submit(align, family, taught, source, args)
+            if args.classified:
+                after[classifier_of(family, args)] = pool.submit(classify, family, source, args)
         rest = [pool.submit(learn, run, args, after[run.waits_for]) for run in runs if run.waits_for]
         for task in (taught, *scratch, *after.values(), *rest):
             task.result()
@@ -136,6 +142,9 @@ def plan(
             (model, NECK, teacher, {"model": model, "pretrained": teacher, "epochs": longer}),
             (model, ALIGNED, ready, {"model": ready, "epochs": args.epochs}),
         ]
+        if args.classified:
+            classifier = classifier_of(family, args)
+            starts.append((model, CLASSIFIED, classifier, {"model": model, "pretrained": classifier, "epochs": longer}))
     return [
         # Validated at the end alone: on few pictures that takes longer than the training.
         Run(target, model, start, seed, {**options, "data": data, "seed": seed, "val": False}, file)
@@ -151,6 +160,20 @@ def teach(source: str, args: argparse.Namespace) -> None:
     print(f"teacher: {best:.3f} on its own data in its best epoch", flush=True)
 
 
+def classifier_of(family: str, args: argparse.Namespace) -> Path:
+    """Return a classifier's checkpoint."""
+    return args.out / f"classify-{family}" / "weights" / "last.pt"
+
+
+def classify(family: str, source: str, args: argparse.Namespace) -> None:
+    """Train a family's backbone to classify the source's objects, for as many epochs as the teacher."""
+    objects = args.out / "objects"
+    with _DRAWING:
+        draw_objects(Path(source).parent, objects)
+    given = {"model": f"yolov8n-{family}-cls.yaml", "data": objects, "imgsz": OBJECT, "epochs": args.teacher_epochs}
+    train(f"classify-{family}", given, args, task="classify")
+
+
 def learn(run: Run, args: argparse.Namespace, after: Future[None] | None = None) -> None:
     """Train a start on the target, as soon as what it starts from is there."""
     if after:
@@ -159,13 +182,13 @@ def learn(run: Run, args: argparse.Namespace, after: Future[None] | None = None)
     print(f"{run.name}: {scores(args.out / run.name)[-1]:.3f}", flush=True)
 
 
-def train(name: str, options: dict[str, object], args: argparse.Namespace) -> None:
+def train(name: str, options: dict[str, object], args: argparse.Namespace, task: str = "detect") -> None:
     """Train a model unless that is done."""
     if (args.out / name / "finished").exists():
         return
     common = {"imgsz": args.imgsz, "batch": args.batch, "device": args.device, "plots": False, "workers": loaders(args)}
     given = {**common, "project": args.out, "name": name, "exist_ok": True, **options}
-    call("yolo", "detect", "train", *(f"{key}={value}" for key, value in given.items()), log=name, args=args)
+    call("yolo", task, "train", *(f"{key}={value}" for key, value in given.items()), log=name, args=args)
     (args.out / name / "finished").touch()
 
 
