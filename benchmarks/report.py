@@ -59,8 +59,7 @@ def _aliases(family: str) -> list[str]:
 
 def _row(name: str, blocks: str, figures: Sequence[tuple[float, float]], learned: Row) -> str:
     parameters, gflops = (" / ".join(format) for format in zip(*((f"{p:.2f}", f"{g:.1f}") for p, g in figures)))
-    spread = f" ± {float(learned['sd']):.3f}" if learned.get("sd") else ""
-    score = f"{float(learned['mAP50-95']):.3f}{spread} ({float(learned['ratio']):.2f})"
+    score = f"{_score(learned)} ({float(learned['ratio']):.2f})"
     return f"| {name} | {blocks} | {parameters} | {gflops} | {score} |"
 
 
@@ -196,7 +195,7 @@ def transfer() -> Iterator[str]:
 
 
 def _score(row: Row) -> str:
-    spread = f" ± {float(row['sd']):.3f}" if row["sd"] != "nan" else ""
+    spread = f" ± {float(row['sd']):.3f}" if row["sd"] not in ("", "nan") else ""  # of one seed
     return f"{float(row['mAP50-95']):.3f}{spread}"
 
 
