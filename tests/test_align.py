@@ -19,7 +19,7 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
-from yolo_backbones import configs, shapes
+from yolo_backbones import configs, lock, shapes
 from yolo_backbones.align import align, checkpoint, detectors, junction, pictures
 from yolo_backbones.align.adapters import inserted
 from yolo_backbones.align.distance import Moments, Unexplained, squared
@@ -400,6 +400,7 @@ def test_the_same_again_trains_nothing_and_another_is_refused(teacher, images, t
     with pytest.raises(ValueError, match=r"cannot be read .*--fresh"):
         align(*asked, arguments={**FAST, "epochs": 1})
     align(*asked, arguments={**FAST, "epochs": 1}, fresh=True)
+    assert len((tmp_path / "run" / "training" / "results.csv").read_text().splitlines()) == 2  # the heading, an epoch
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()
     with pytest.raises(ValueError, match="holds other files and no alignment"):
@@ -409,10 +410,38 @@ def test_the_same_again_trains_nothing_and_another_is_refused(teacher, images, t
     assert (tmp_path / "other" / "mine.txt").exists()
 
 
+@pytest.mark.slow
+def test_one_that_failed_before_its_first_epoch_is_forgotten(teacher, images, tmp_path):
+    asked = ("yolov8n-starnet.yaml", str(teacher), images, tmp_path / "out.pt", tmp_path / "run")
+    with pytest.raises(ValueError, match="device=99"):
+        align(*asked, arguments={**FAST, "device": "99"})
+    with pytest.raises(ValueError, match="imgsz=wide"):
+        align(*asked, arguments={**FAST, "imgsz": "wide"})
+    align(*asked, arguments={**FAST, "epochs": 1})
+    assert (tmp_path / "out.pt").exists()
+
+
+def test_a_folder_is_one_alignments_at_a_time(tmp_path):
+    with (
+        lock.held(tmp_path / "run", "alignment", "--run"),
+        pytest.raises(ValueError, match=r"another alignment is running in .*run; wait for it, or give another --run"),
+    ):
+        align("yolov8n-starnet.yaml", "t.pt", tmp_path, tmp_path / "out.pt", tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["pretrained", "freeze", "save_dir", "distill_model", "model", "resume"])
+def test_what_an_alignment_sets_itself_is_refused(name, tmp_path):
+    with pytest.raises(ValueError, match=f"{name}=x: an alignment sets {name} itself; leave it out"):
+        align("yolov8n-starnet.yaml", "t.pt", tmp_path, tmp_path / "o.pt", tmp_path / "run", arguments={name: "x"})
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["data=x.yaml"], "this command sets data itself"),
+        (["pretrained=False"], "this command sets pretrained itself"),
+        (["distill_model=yolov8s.pt"], "this command sets distill_model itself"),
         (["imgzs=64"], "imgzs=64: .*not a valid YOLO argument"),
         (["lr0=fast"], "lr0=fast: "),
         (["imgsz"], "no argument of `yolo train`; write it as key=value"),

@@ -22,10 +22,10 @@ from rich.text import Text
 from yolo_backbones import compare, environment
 from yolo_backbones.compare import data as data_set
 from yolo_backbones.compare import live, plan, preflight, process, schedule
-from yolo_backbones.compare.lock import held
 from yolo_backbones.compare.plan import Plan
 from yolo_backbones.compare.record import FAILED, FINISHED, RUNNING, RUNS, WAITING, Record
 from yolo_backbones.compare.worker import snapshot, training
+from yolo_backbones.lock import held
 
 STOCK, OURS = "yolov8n.yaml", "yolov8n-vanillanet.yaml"  # its slope runs through a schedule
 EPOCHS = 3
@@ -430,7 +430,7 @@ def test_what_cannot_be_done_is_said_at_once(few_shapes, tmp_path, changes, said
 
 def test_a_second_call_on_a_folder_says_so_and_leaves(few_shapes, tmp_path):
     with (
-        held(tmp_path / "out"),
+        held(tmp_path / "out", "comparison", "--out"),
         pytest.raises(ValueError, match=r"another comparison is running in .*out; wait"),
     ):
         ask(tmp_path, few_shapes)

@@ -7,6 +7,7 @@ to those of the trained backbone first gives back what the detector knew, before
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
+from ..lock import held
 from . import checkpoint, detectors, pictures
 from .plan import TRAINING, Plan, unfinished
 from .trainer import DISTANCES, AlignmentTrainer
@@ -24,6 +26,13 @@ SCHEDULE: dict[str, Any] = {
     "epochs": 30, "batch": 16, "optimizer": "AdamW", "lr0": 1e-2, "lrf": 0.01, "cos_lr": True, "weight_decay": 1e-4,
     "warmup_bias_lr": 0.0,
 }  # fmt: skip
+
+
+# Set by the alignment itself: given otherwise, files would lie elsewhere, or neck and head would not be the teacher's.
+OWNED = (
+    "model", "data", "resume", "project", "name", "exist_ok", "task", "mode", "save", "save_dir", "cfg", "pretrained",
+    "freeze", "distill_model",
+)  # fmt: skip
 
 
 @dataclass
@@ -75,46 +84,57 @@ def align(
         adapters: put a 1x1 convolution behind maps of a published network that have other channels than the teacher's.
             They stay in the model.
         fresh: drop what the folder holds of an alignment with other arguments.
-        arguments: any of `yolo train`, in place of those of `SCHEDULE`.
+        arguments: any of `yolo train` but those of `OWNED`, in place of those of `SCHEDULE`.
 
     Raises:
         FileNotFoundError: there are no such pictures.
-        ValueError: student and teacher do not fit, no picture can be read, or the folder holds another alignment.
+        ValueError: student and teacher do not fit, no picture can be read, an argument is of `OWNED`, or the folder
+            holds another alignment, or one that is running.
     """
     output, run = Path(output).absolute(), Path(run).absolute()
     sources = [images] if isinstance(images, (str, Path)) else list(images)
     given = {**SCHEDULE, **(arguments or {})}
+    for name in OWNED:
+        if name in given:
+            raise ValueError(f"{name}={given[name]}: an alignment sets {name} itself; leave it out")
     if not isinstance(given["batch"], int) or given["batch"] < 1:
         raise ValueError(f"batch={given['batch']} is no number of pictures; give one, such as batch=16")
     given.setdefault("nbs", given["batch"])
     plan = Plan(student, teacher, [str(source) for source in sources], adapters, given)
-    state = plan.enter(run, fresh)
-    if state != "finished" and "after" not in _distances(run):  # written when the last epoch has ended
-        trained = detectors.load_teacher(teacher)
-        start, _ = detectors.student_of(trained, student, adapters)
-        found = pictures.find(sources)
-        for file in found.unreadable:
-            LOGGER.warning(f"{file} cannot be read as a picture, and is left out")
-        run.mkdir(parents=True, exist_ok=True)
-        plan.write(run, found.unreadable)
-        known = str(Path(trained.pt_path).absolute())
-        found.write(run / "pictures.yaml", known, dict(start.names), trained.yaml.get("channels", 3))
-        last = unfinished(run)
-        if last is None:
-            checkpoint.write(start, run / "start.pt")
-        overrides = {
-            **given, "model": str(run / "start.pt"), "data": str(run / "pictures.yaml"), "project": str(run),
-            "name": TRAINING, "exist_ok": True, **({"resume": str(last)} if last else {}),
-        }  # fmt: skip
-        AlignmentTrainer(overrides=overrides).train()
-    plan.finish(run)
-    checkpoint.finish(run / TRAINING / "weights" / "last.pt", output, detectors.load_teacher(teacher))
-    distances = _distances(run)
-    result = Alignment(output, run, distances["before"], distances["after"], unreadable=tuple(plan.unreadable(run)))
-    if data:
-        result.metrics_before = _validate(run / "start.pt", data, given)
-        result.metrics_after = _validate(output, data, given)
+    with held(run, "alignment", "--run"):
+        state = plan.enter(run, fresh)
+        if state != "finished" and "after" not in _distances(run):  # written when the last epoch has ended
+            _train(plan, sources, run)
+        plan.finish(run)
+        checkpoint.finish(run / TRAINING / "weights" / "last.pt", output, detectors.load_teacher(teacher))
+        distances = _distances(run)
+        if max(distances["after"].values()) > 1:  # what a map misses that is the same everywhere
+            LOGGER.warning("the maps did not come near the teacher's; give more epochs, more pictures or a lower lr0=")
+        result = Alignment(output, run, distances["before"], distances["after"], unreadable=tuple(plan.unreadable(run)))
+        if data:
+            result.metrics_before = _validate(run / "start.pt", data, given)
+            result.metrics_after = _validate(output, data, given)
     return result
+
+
+def _train(plan: Plan, sources: Sequence[str | Path], run: Path) -> None:
+    teacher = detectors.load_teacher(plan.teacher)
+    start, _ = detectors.student_of(teacher, plan.student, plan.adapters)
+    found = pictures.find(sources)
+    for file in found.unreadable:
+        LOGGER.warning(f"{file} cannot be read as a picture, and is left out")
+    plan.write(run, found.unreadable)
+    known = str(Path(teacher.pt_path).absolute())
+    found.write(run / "pictures.yaml", known, dict(start.names), teacher.yaml.get("channels", 3))
+    last = unfinished(run)
+    if last is None:
+        shutil.rmtree(run / TRAINING, ignore_errors=True)  # of one that ended in its first epoch
+        checkpoint.write(start, run / "start.pt")
+    overrides = {
+        **plan.arguments, "model": str(run / "start.pt"), "data": str(run / "pictures.yaml"), "project": str(run),
+        "name": TRAINING, "exist_ok": True, **({"resume": str(last)} if last else {}),
+    }  # fmt: skip
+    AlignmentTrainer(overrides=overrides).train()
 
 
 def _distances(run: Path) -> dict[str, dict[str, float]]:

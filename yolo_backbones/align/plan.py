@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import lock
 from ..leftovers import write_text
 
 FILE = "alignment.json"
@@ -42,17 +43,21 @@ class Plan:
             fresh: True drops what another plan left there.
 
         Raises:
-            ValueError: it holds another plan, or files of something else.
+            ValueError: it holds another plan, of which something was trained, or files of something else.
         """
+        held = [file for file in folder.iterdir() if file.name != lock.FILE] if folder.exists() else []
         if fresh and (folder / FILE).exists():
-            shutil.rmtree(folder)
+            for file in held:
+                shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
             return "new"
         known = _read(folder)
         if known is None:
-            if folder.exists() and any(folder.iterdir()):
+            if held:
                 raise ValueError(f"{folder} holds other files and no alignment; choose another folder with --run")
             return "new"
         other = self._differs(known)
+        if other and not known.get("finished") and unfinished(folder) is None:
+            return "new"  # one that ended in its first epoch, as for an argument that was wrong, leaves nothing to keep
         if other:
             raise ValueError(f"{folder} holds an alignment with another {other}; choose another --run, or add --fresh")
         return "finished" if known.get("finished") else "begun"

@@ -64,11 +64,9 @@ def align(
     with told_in_one_line():
         if output.suffix != ".pt":
             raise ValueError(f"the checkpoint {output} has to end with .pt, as Ultralytics asks")
-        given = training_arguments.read(
-            arguments or [], owned=("model", "data", "epochs", "resume", "project", "name", "exist_ok", "task", "mode")
-        )
-        from ..align import align  # slow
+        from ..align import OWNED, align  # slow
 
+        given = training_arguments.read(arguments or [], (*OWNED, "epochs"))
         try:
             found = align(model, teacher, images, output, run, data, adapters, fresh, {**given, "epochs": epochs})
         except KeyboardInterrupt:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import bench
+from ..lock import held
 from . import live, schedule
-from .lock import held
 from .plan import Plan, extend
 from .record import FAILED, FINISHED, WAITING, Record
 
@@ -73,7 +73,7 @@ def compare(
 
     folder = folder.resolve()
     places = [] if where.ray else preflight.devices(where.devices, where.jobs, bench.cores())
-    with held(folder), quiet():
+    with held(folder, "comparison", "--out"), quiet():
         preflight.check_arguments(arguments)
         found, task, classes = preflight.models(models)
         described = data_set.describe(data, task, arguments)
