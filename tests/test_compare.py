@@ -419,6 +419,8 @@ def ask(tmp_path, few_shapes, **changes):
         ({"arguments": {"time": 2.0}}, "its own number of epochs; leave it out and give --epochs"),
         ({"arguments": {"imgsz": "big"}}, "imgsz=big is no size to train with; give one number"),
         ({"arguments": {"pretrained": "nowhere.yaml"}}, "nowhere.yaml is no model that can be built"),
+        ({"arguments": {"distill_model": "nowhere.pt"}}, "nowhere.pt is no model that can be built"),
+        ({"arguments": {"distill_model": STOCK}}, "yolov8n.yaml is no teacher; give the checkpoint of a trained model"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )  # fmt: skip

@@ -47,6 +47,11 @@ def check_arguments(arguments: dict[str, Any]) -> None:
         raise ValueError("time= would give each model its own number of epochs; leave it out and give --epochs")
     if isinstance(arguments.get("pretrained"), str):
         _build(arguments["pretrained"])
+    teacher = arguments.get("distill_model")
+    if teacher is not None:
+        if Path(str(teacher)).suffix != ".pt":
+            raise ValueError(f"distill_model={teacher} is no teacher; give the checkpoint of a trained model")
+        _build(teacher)
 
 
 def models(sources: Sequence[str]) -> tuple[list[dict[str, Any]], str, dict[str, int]]:
