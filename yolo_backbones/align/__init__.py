@@ -102,8 +102,7 @@ def align(
     given.setdefault("nbs", given["batch"])
     plan = Plan(student, teacher, [str(source) for source in sources], adapters, given)
     with held(run, "alignment", "--run"):
-        state = plan.enter(run, fresh)
-        if state != "finished" and "after" not in _distances(run):  # written when the last epoch has ended
+        if not plan.enter(run, fresh) and "after" not in _distances(run):  # written when the last epoch has ended
             _train(plan, sources, run)
         plan.finish(run)
         checkpoint.finish(run / TRAINING / "weights" / "last.pt", output, detectors.load_teacher(teacher))

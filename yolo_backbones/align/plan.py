@@ -35,8 +35,8 @@ class Plan:
     adapters: bool
     arguments: Mapping[str, Any]
 
-    def enter(self, folder: Path, fresh: bool) -> str:
-        """Look what a folder holds of this plan: nothing (`new`), a part (`begun`), or all (`finished`).
+    def enter(self, folder: Path, fresh: bool) -> bool:
+        """Tell whether a folder holds the whole of this plan, rather than a part or nothing.
 
         Args:
             folder: the run's.
@@ -45,22 +45,21 @@ class Plan:
         Raises:
             ValueError: it holds another plan, of which something was trained, or files of something else.
         """
-        held = [file for file in folder.iterdir() if file.name != lock.FILE] if folder.exists() else []
+        there = [file for file in folder.iterdir() if file.name != lock.FILE] if folder.exists() else []
         if fresh and (folder / FILE).exists():
-            for file in held:
+            for file in there:
                 shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
-            return "new"
+            return False
         known = _read(folder)
         if known is None:
-            if held:
+            if there:
                 raise ValueError(f"{folder} holds other files and no alignment; choose another folder with --run")
-            return "new"
-        other = self._differs(known)
-        if other and not known.get("finished") and unfinished(folder) is None:
-            return "new"  # one that ended in its first epoch, as for an argument that was wrong, leaves nothing to keep
-        if other:
+            return False
+        finished, other = bool(known.get("finished")), self._differs(known)
+        # One that ended in its first epoch, as for an argument that was wrong, leaves nothing to keep.
+        if other and (finished or unfinished(folder)):
             raise ValueError(f"{folder} holds an alignment with another {other}; choose another --run, or add --fresh")
-        return "finished" if known.get("finished") else "begun"
+        return finished
 
     def _differs(self, known: Mapping[str, Any]) -> str:
         """Return the first difference in words."""
