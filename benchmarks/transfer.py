@@ -166,12 +166,19 @@ def classifier_of(family: str, args: argparse.Namespace) -> Path:
 
 
 def classify(family: str, source: str, args: argparse.Namespace) -> None:
-    """Train a family's backbone to classify the source's objects, for as many epochs as the teacher."""
+    """Train a family's backbone to classify the source's objects, for as many steps as the teacher learns."""
     objects = args.out / "objects"
     with _DRAWING:
         draw_objects(Path(source).parent, objects)
-    given = {"model": f"yolov8n-{family}-cls.yaml", "data": objects, "imgsz": OBJECT, "epochs": args.teacher_epochs}
+    pictures, cut = (count(folder) for folder in (Path(source).parent / "images" / "train", objects / "train"))
+    epochs = max(1, round(args.teacher_epochs * pictures / cut))
+    given = {"model": f"yolov8n-{family}-cls.yaml", "data": objects, "imgsz": OBJECT, "epochs": epochs}
     train(f"classify-{family}", given, args, task="classify")
+
+
+def count(folder: Path) -> int:
+    """Return how many pictures lie in a folder and those below it."""
+    return sum(file.suffix in (".jpg", ".png") for file in folder.rglob("*"))
 
 
 def learn(run: Run, args: argparse.Namespace, after: Future[None] | None = None) -> None:
@@ -186,7 +193,9 @@ def train(name: str, options: dict[str, object], args: argparse.Namespace, task:
     """Train a model unless that is done."""
     if (args.out / name / "finished").exists():
         return
-    common = {"imgsz": args.imgsz, "batch": args.batch, "device": args.device, "plots": False, "workers": loaders(args)}
+    common = {"imgsz": args.imgsz, "batch": args.batch, "device": args.device, "workers": loaders(args)}
+    # In single precision on a GPU too, so that figures of both devices may stand side by side.
+    common |= {"amp": False, "plots": False}
     given = {**common, "project": args.out, "name": name, "exist_ok": True, **options}
     call("yolo", task, "train", *(f"{key}={value}" for key, value in given.items()), log=name, args=args)
     (args.out / name / "finished").touch()
@@ -201,13 +210,14 @@ def align(family: str, taught: Future[None], source: str, args: argparse.Namespa
     """Align a family's backbone to the teacher's on the source, unless that is done."""
     taught.result()
     file = args.out / f"yolov8n-{family}-aligned.pt"
+    teacher = args.out / "teacher" / "weights" / "best.pt"
     if file.exists():
         return
     call(
         "yolo-backbones", "align", f"yolov8n-{family}.yaml", f"imgsz={args.imgsz}", f"batch={args.batch}",
-        f"device={args.device}", f"workers={loaders(args)}", "--teacher", str(args.out / "teacher/weights/best.pt"),
-        "--images", source, "--data", source, "--epochs", str(args.align_epochs), "--run",
-        str(args.out / f"align-{family}"), "-o", str(file), log=f"align-{family}", args=args,
+        f"device={args.device}", f"workers={loaders(args)}", "amp=False",
+        "--teacher", str(teacher), "--images", source, "--data", source, "--epochs", str(args.align_epochs),
+        "--run", str(args.out / f"align-{family}"), "-o", str(file), log=f"align-{family}", args=args,
     )  # fmt: skip
     print(f"{family}: aligned, {without_label(family, args):.3f} on the source", flush=True)
 

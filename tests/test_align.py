@@ -396,6 +396,9 @@ def test_the_same_again_trains_nothing_and_another_is_refused(teacher, images, t
         align(*asked, arguments={**FAST, "epochs": 2})
     with pytest.raises(ValueError, match=r"another student, yolov8n-starnet\.yaml"):
         align("yolov8n-fasternet.yaml", *asked[1:], arguments={**FAST, "epochs": 1})
+    (tmp_path / "run" / "training" / "weights" / "last.pt").unlink()
+    align(*asked, arguments={**FAST, "epochs": 1})  # trained anew
+    assert (tmp_path / "run" / "training" / "results.csv").stat().st_mtime_ns > table
     plan.write_text("{")
     with pytest.raises(ValueError, match=r"cannot be read .*--fresh"):
         align(*asked, arguments={**FAST, "epochs": 1})
@@ -434,6 +437,12 @@ def test_what_an_alignment_sets_itself_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match=f"{name}=x: an alignment sets {name} itself; leave it out"):
         align("yolov8n-starnet.yaml", "t.pt", tmp_path, tmp_path / "o.pt", tmp_path / "run", arguments={name: "x"})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["plots", "rect", "compile"])
+def test_what_an_alignment_has_not_is_refused_with_the_reason(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"{name}=True: \w.*; leave it out"):
+        align("yolov8n-starnet.yaml", "t.pt", tmp_path, tmp_path / "o.pt", tmp_path / "run", arguments={name: True})
 
 
 @pytest.mark.parametrize(

@@ -416,6 +416,8 @@ def ask(tmp_path, few_shapes, **changes):
         ({"where": compare.Where("77")}, "there is no GPU 77, torch .* finds"),
         ({"where": compare.Where("gpu")}, "'gpu' is neither cpu nor the number of a GPU; write 0,1 or cpu"),
         ({"arguments": {"batch": -1}}, "batch=-1 would give each model a batch of its own size"),
+        ({"arguments": {"seed": 3}}, "seed=3: a comparison sets seed itself; leave it out"),
+        ({"arguments": {"device": 0}}, "device=0: a comparison sets device itself; leave it out"),
         ({"arguments": {"time": 2.0}}, "its own number of epochs; leave it out and give --epochs"),
         ({"arguments": {"imgsz": "big"}}, "imgsz=big is no size to train with; give one number"),
         ({"arguments": {"pretrained": "nowhere.yaml"}}, "nowhere.yaml is no model that can be built"),

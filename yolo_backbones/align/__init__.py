@@ -34,6 +34,13 @@ OWNED = (
     "freeze", "distill_model",
 )  # fmt: skip
 
+# Off in an alignment, and why.
+_OFF = {
+    "plots": "there are no labels to draw",
+    "rect": "the pictures' shapes are not read",
+    "compile": "the network is run up to its head, which is not what would be compiled",
+}
+
 
 @dataclass
 class Alignment:
@@ -89,7 +96,7 @@ def align(
     Raises:
         FileNotFoundError: there are no such pictures.
         ValueError: student and teacher do not fit, no picture can be read, an argument is of `OWNED`, or the folder
-            holds another alignment, or one that is running.
+            holds another alignment, or one that is running; or it asks for plots, `rect` or `compile`.
     """
     output, run = Path(output).absolute(), Path(run).absolute()
     sources = [images] if isinstance(images, (str, Path)) else list(images)
@@ -97,12 +104,16 @@ def align(
     for name in OWNED:
         if name in given:
             raise ValueError(f"{name}={given[name]}: an alignment sets {name} itself; leave it out")
+    for name, why in _OFF.items():
+        if given.get(name):
+            raise ValueError(f"{name}={given[name]}: {why}; leave it out")
     if not isinstance(given["batch"], int) or given["batch"] < 1:
         raise ValueError(f"batch={given['batch']} is no number of pictures; give one, such as batch=16")
     given.setdefault("nbs", given["batch"])
     plan = Plan(student, teacher, [str(source) for source in sources], adapters, given)
     with held(run, "alignment", "--run"):
-        if not plan.enter(run, fresh) and "after" not in _distances(run):  # written when the last epoch has ended
+        plan.enter(run, fresh)
+        if not _trained(run):
             _train(plan, sources, run)
         plan.finish(run)
         checkpoint.finish(run / TRAINING / "weights" / "last.pt", output, detectors.load_teacher(teacher))
@@ -134,6 +145,11 @@ def _train(plan: Plan, sources: Sequence[str | Path], run: Path) -> None:
         "name": TRAINING, "exist_ok": True, **({"resume": str(last)} if last else {}),
     }  # fmt: skip
     AlignmentTrainer(overrides=overrides).train()
+
+
+def _trained(run: Path) -> bool:
+    """Tell whether the last epoch has ended; the trainer measures `after` then."""
+    return unfinished(run) is not None and "after" in _distances(run)
 
 
 def _distances(run: Path) -> dict[str, dict[str, float]]:

@@ -35,8 +35,8 @@ class Plan:
     adapters: bool
     arguments: Mapping[str, Any]
 
-    def enter(self, folder: Path, fresh: bool) -> bool:
-        """Tell whether a folder holds the whole of this plan, rather than a part or nothing.
+    def enter(self, folder: Path, fresh: bool) -> None:
+        """See that a folder holds nothing but this plan's.
 
         Args:
             folder: the run's.
@@ -49,17 +49,16 @@ class Plan:
         if fresh and (folder / FILE).exists():
             for file in there:
                 shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
-            return False
+            return
         known = _read(folder)
         if known is None:
             if there:
                 raise ValueError(f"{folder} holds other files and no alignment; choose another folder with --run")
-            return False
-        finished, other = bool(known.get("finished")), self._differs(known)
+            return
+        other = self._differs(known)
         # One that ended in its first epoch, as for an argument that was wrong, leaves nothing to keep.
-        if other and (finished or unfinished(folder)):
+        if other and (known.get("finished") or unfinished(folder)):
             raise ValueError(f"{folder} holds an alignment with another {other}; choose another --run, or add --fresh")
-        return finished
 
     def _differs(self, known: Mapping[str, Any]) -> str:
         """Return the first difference in words."""

@@ -37,6 +37,9 @@ def check_arguments(arguments: dict[str, Any]) -> None:
     Raises:
         ValueError: there is one.
     """
+    for name in OWNED:
+        if name in arguments:
+            raise ValueError(f"{name}={arguments[name]}: a comparison sets {name} itself; leave it out")
     batch = arguments.get("batch", 16)
     if not isinstance(batch, int) or batch < 1:
         raise ValueError(f"batch={batch} would give each model a batch of its own size; give a number of images")
