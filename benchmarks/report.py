@@ -2,10 +2,11 @@
 
     python benchmarks/report.py
 
-Reads the shipped configs, and the tables in `results/`, which `models.py`, `reference.py`, `roofline.py`, `training.py`
-`growth.py` and `transfer.py` write when they are run without options, `learn.py`, and on a GPU `training.py --device 0
---imgsz 640 --batch 16` and `yolo-backbones bench ... --device 0 --imgsz 640 --batch 1` and 32. Each table says which
-machine it is from.
+Reads the shipped configs, and the tables in `results/`. These are what `models.py`, `reference.py`, `roofline.py`,
+`training.py`, `growth.py` and `transfer.py` write when they are run without options; `learn.csv` of `learn.py`, and of
+the drawn shapes as `learn-shapes.csv`; `transfer.csv` of `transfer.py --labelled 16 64 --classified --families starnet`
+as `transfer-labelled.csv`; and on a GPU those of `training.py --device 0 --imgsz 640 --batch 16` and `yolo-backbones
+bench ... --device 0 --imgsz 640 --batch 1` and 32. Each table says which machine it is from.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from yolo_backbones.families import families as papers
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = (ROOT / "README.md", ROOT / "README.zh-CN.md", DOCS / "performance.md", DOCS / "compare.md", DOCS / "align.md")
+PAGES = (
+    ROOT / "README.md", ROOT / "README.zh-CN.md", DOCS / "performance.md", DOCS / "compare.md", DOCS / "align.md",
+    ROOT / "benchmarks" / "README.md",
+)  # fmt: skip
 END = "<!-- end -->"
 # Parameters and GFLOPs of stock's that each config has in its comments.
 STOCK = re.compile(r"; stock YOLOv8[ns]: ([\d.]+)M, ([\d.]+)$", re.MULTILINE)
@@ -176,6 +180,14 @@ def compared() -> Iterator[str]:
     yield from (RESULTS / "learn.md").read_text(encoding="utf-8").splitlines()
 
 
+def learned_shapes() -> Iterator[str]:
+    """Return what each model learned of drawn shapes, as `learn.py --data shapes.yaml` wrote it."""
+    yield "| | mAP50-95 | of stock |"
+    yield "|---|---|---|"
+    for row in read("learn-shapes"):
+        yield f"| `{row['model']}` | {_score(row)} | {float(row['ratio']):.2f} |"
+
+
 def transfer() -> Iterator[str]:
     """Return what each start is worth on few labelled pictures, of stock fine-tuned."""
     rows = read("transfer")
@@ -194,13 +206,25 @@ def transfer() -> Iterator[str]:
         yield f"| `yolov8n`, stock, {start} | " + " | ".join(cells) + f" | | {score} |"
 
 
+def labelled() -> Iterator[str]:
+    """Return what each start is worth by the number of labelled pictures, for the family that was measured so."""
+    found = {(row["target"], row["model"], row["start"]): row for row in read("transfer-labelled")}
+    targets = [target for target in dict.fromkeys(target for target, _, _ in found) if target != "source"]
+    yield "| | " + " | ".join(f"{target.removeprefix('target')} pictures" for target in targets) + " |"
+    yield "|---|" + "---|" * len(targets)
+    for model, start in dict.fromkeys((model, start) for target, model, start in found if target != "source"):
+        rows = [found[target, model, start] for target in targets]
+        cells = [f"{_score(row)} ({float(row['ratio']):.2f})" for row in rows]
+        yield f"| `{model}`, {start} | " + " | ".join(cells) + " |"
+
+
 def _score(row: Row) -> str:
     spread = f" ± {float(row['sd']):.3f}" if row["sd"] not in ("", "nan") else ""  # of one seed
     return f"{float(row['mAP50-95']):.3f}{spread}"
 
 
 TABLES: Sequence[Callable[[], Iterator[str]]] = (
-    families, models, training, reference, roofline, growth, gpu, compared, transfer,
+    families, models, training, reference, roofline, growth, gpu, compared, learned_shapes, transfer, labelled,
 )  # fmt: skip
 
 
