@@ -136,10 +136,18 @@ def expensive(node: ast.AST) -> bool:
     return node.func.attr in {"export", "step"} or ast.unparse(node.func) == "torch.compile"  # step: an optimiser's
 
 
+def spelled(value: Any) -> str:
+    """Return what equal values of a parameter have in common."""
+    try:
+        return repr(value)
+    except ValueError:  # a number of thousands of digits, alone or within
+        return f"{type(value).__name__} at {id(value)}"
+
+
 def sample(items: list[pytest.Function]) -> Iterator[pytest.Function]:
     """Choose few cases of one test that together have each value of each parameter; at most `CASES`, evenly spread."""
     values = [
-        {(name, repr(value)) for name, value in (item.callspec.params if hasattr(item, "callspec") else {}).items()}
+        {(name, spelled(value)) for name, value in (item.callspec.params if hasattr(item, "callspec") else {}).items()}
         for item in items
     ]
     missing = set[tuple[str, str]]().union(*values)

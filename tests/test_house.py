@@ -2,6 +2,8 @@
 
 import re
 import runpy
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -138,3 +140,12 @@ def test_the_oldest_releases_are_those_that_pyproject_allows():
     with_floor = [line for line in PROJECT["dependencies"] if ">=" in line]
     assert [line.replace("==", ">=") for line in floors(PROJECT["dependencies"])] == with_floor
     assert floors(["torch>=2.4", "rich", 'tomli>=2.0; python_version < "3.11"']) == ["torch==2.4", "tomli==2.0"]
+
+
+def test_make_fast_chooses_among_all_tests():
+    """A parameter that it cannot tell from others would end it before its first test."""
+    command = [sys.executable, "-m", "pytest", "--fast", "--collect-only", "-qq", "-p", "no:cacheprovider"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-2000:]
+    chosen = [line for line in run.stdout.splitlines() if line.startswith("tests/")]
+    assert len(chosen) > 40  # files
