@@ -19,7 +19,7 @@ from ultralytics.utils import LOGGER
 from ..lock import held
 from . import checkpoint, detectors, pictures
 from .plan import TRAINING, Plan, unfinished
-from .trainer import DISTANCES, AlignmentTrainer
+from .trainer import DISTANCES, OFF, AlignmentTrainer
 
 # A step each batch, AdamW, one cycle: its rate rises over the first epochs and falls to nothing. docs/align.md
 SCHEDULE: dict[str, Any] = {
@@ -33,13 +33,6 @@ OWNED = (
     "model", "data", "resume", "project", "name", "exist_ok", "task", "mode", "save", "save_dir", "cfg", "pretrained",
     "freeze", "distill_model",
 )  # fmt: skip
-
-# Off in an alignment, and why.
-_OFF = {
-    "plots": "there are no labels to draw",
-    "rect": "the pictures' shapes are not read",
-    "compile": "the network is run up to its head, which is not what would be compiled",
-}
 
 
 @dataclass
@@ -104,7 +97,7 @@ def align(
     for name in OWNED:
         if name in given:
             raise ValueError(f"{name}={given[name]}: an alignment sets {name} itself; leave it out")
-    for name, why in _OFF.items():
+    for name, why in OFF.items():
         if given.get(name):
             raise ValueError(f"{name}={given[name]}: {why}; leave it out")
     if not isinstance(given["batch"], int) or given["batch"] < 1:

@@ -21,8 +21,15 @@ from .distance import Moments, Unexplained, squared
 from .junction import Model
 from .pictures import UnlabelledDataset
 
-# What belongs to it whatever the user asks for. Plots are of labels, a compiled model runs up to its head.
-_FIXED: dict[str, Any] = {"task": "detect", "mode": "train", "plots": False, "rect": False, "compile": False}
+# Off in an alignment, and why.
+OFF = {
+    "plots": "there are no labels to draw",
+    "rect": "the pictures' shapes are not read",
+    "compile": "the network is run up to its head, which is not what would be compiled",
+}
+
+# What belongs to it whatever the user asks for.
+_FIXED: dict[str, Any] = {"task": "detect", "mode": "train", **dict.fromkeys(OFF, False)}
 
 # Pictures that the deviations of the teacher's channels are estimated from.
 _SAMPLE = 256
