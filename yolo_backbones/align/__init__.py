@@ -6,7 +6,6 @@ to those of the trained backbone first gives back what the detector knew, before
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from ultralytics.utils import LOGGER
 from ..lock import held
 from . import checkpoint, detectors, pictures
 from .plan import TRAINING, Plan, unfinished
-from .trainer import DISTANCES, OFF, AlignmentTrainer
+from .trainer import OFF, AlignmentTrainer, read_distances
 
 # A step each batch, AdamW, one cycle: its rate rises over the first epochs and falls to nothing. docs/align.md
 SCHEDULE: dict[str, Any] = {
@@ -110,7 +109,7 @@ def align(
             _train(plan, sources, run)
         plan.finish(run)
         checkpoint.finish(run / TRAINING / "weights" / "last.pt", output, detectors.load_teacher(teacher))
-        distances = _distances(run)
+        distances = read_distances(run / TRAINING)
         if max(distances["after"].values()) > 1:  # what a map misses that is the same everywhere
             LOGGER.warning("the maps did not come near the teacher's; give more epochs, more pictures or a lower lr0=")
         result = Alignment(output, run, distances["before"], distances["after"], unreadable=tuple(plan.unreadable(run)))
@@ -142,12 +141,7 @@ def _train(plan: Plan, sources: Sequence[str | Path], run: Path) -> None:
 
 def _trained(run: Path) -> bool:
     """Tell whether the last epoch has ended; the trainer measures `after` then."""
-    return unfinished(run) is not None and "after" in _distances(run)
-
-
-def _distances(run: Path) -> dict[str, dict[str, float]]:
-    file = run / TRAINING / DISTANCES
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+    return unfinished(run) is not None and "after" in read_distances(run / TRAINING)
 
 
 def _validate(file: Path, data: str, given: Mapping[str, Any]) -> dict[str, float]:

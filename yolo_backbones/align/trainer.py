@@ -15,6 +15,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import DEFAULT_CFG, DEFAULT_CFG_DICT, LOGGER, RANK
 from ultralytics.utils.torch_utils import strip_optimizer
 
+from ..leftovers import write_text
 from . import junction
 from .detectors import like, load_teacher
 from .distance import Moments, Unexplained, squared
@@ -37,7 +38,7 @@ _SAMPLE = 256
 # In a batch of those that are not trained on: the same whatever the training's, since sums depend on their order.
 _STILL = 16
 
-DISTANCES = "distances.json"
+_DISTANCES = "distances.json"
 
 
 class AlignmentTrainer(DetectionTrainer):  # type: ignore[misc]
@@ -172,10 +173,24 @@ class AlignmentTrainer(DetectionTrainer):  # type: ignore[misc]
                     strip_optimizer(file)
 
     def _write_distances(self, when: str, shares: dict[str, float]) -> None:
-        file = Path(self.save_dir) / DISTANCES
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        file.write_text(json.dumps({**known, when: shares}, indent=1), encoding="utf-8")
+        folder = Path(self.save_dir)
+        write_text(folder / _DISTANCES, json.dumps({**read_distances(folder), when: shares}, indent=1))
         LOGGER.info(f"{when} alignment, unexplained of the teacher's maps: {_shown(shares)}")
+
+
+def read_distances(training: Path) -> dict[str, dict[str, float]]:
+    """Return what each map missed "before" and "after", as far as that is known in a training's folder.
+
+    Raises:
+        ValueError: its file is damaged.
+    """
+    file = training / _DISTANCES
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read ({error}); choose another --run, or add --fresh") from None
 
 
 def _shown(shares: dict[str, float]) -> str:
