@@ -399,7 +399,9 @@ def test_the_same_again_trains_nothing_and_another_is_refused(teacher, images, t
     (tmp_path / "run" / "training" / "weights" / "last.pt").unlink()
     align(*asked, arguments={**FAST, "epochs": 1})  # trained anew
     (tmp_path / "run" / "training" / "distances.json").write_text('{"before": {')
-    with pytest.raises(ValueError, match=r"distances\.json cannot be read \(.*\); choose another --run, or add --fresh"):
+    with pytest.raises(
+        ValueError, match=r"distances\.json cannot be read \(.*\); choose another --run, or add --fresh"
+    ):
         align(*asked, arguments={**FAST, "epochs": 1})
     align(*asked, fresh=True, arguments={**FAST, "epochs": 1})
     assert (tmp_path / "run" / "training" / "results.csv").stat().st_mtime_ns > table
