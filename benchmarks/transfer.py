@@ -45,6 +45,7 @@ from ultralytics import YOLO
 
 from yolo_backbones.align import checkpoint, junction, scale
 from yolo_backbones.families import families
+from yolo_backbones.layers.initialisation import SHARE
 
 MAP = "metrics/mAP50-95(B)"
 STOCK = "yolov8n.yaml"
@@ -231,7 +232,7 @@ def without_label(family: str, args: argparse.Namespace) -> float:
 def make_small(taught: Future[None], teacher: Path, file: Path) -> None:
     """Write the teacher with a backbone's weights as small as those of an aligned one."""
     taught.result()
-    resize(teacher, scale.SHARE, file)
+    resize(teacher, SHARE, file)
 
 
 def resize(file: Path, share: float, out: Path) -> float:

@@ -15,10 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..layers.initialisation import SHARE, relative_size
 from . import junction
-
-# Of the size with which torch begins. benchmarks/README.md, "How the alignment was chosen"
-SHARE = 0.25
 
 _SIDE = 256  # of the image that Ultralytics too finds a detector's strides with
 
@@ -74,14 +72,13 @@ def shrink(model: junction.Model, rows: Sequence[int], share: float = SHARE) -> 
     Args:
         model: a detector.
         rows: it does this to what the maps of these rows are made of.
-        share: root mean square in units of that with which torch begins, sqrt(1 / (3 inputs)) (`nn.Conv2d`).
+        share: of the size with which torch begins.
     """
     for parameter in model.parameters():
         parameter.requires_grad = True
     for found in normalised(model, rows):
         weight, norm = found.weight, found.norm
-        inputs = weight[0].numel()
-        factor = share * (3 * inputs) ** -0.5 / weight.square().mean().sqrt()
+        factor = share / relative_size(weight)
         if not factor.isfinite():  # it is all zeros
             continue
         before = norm.running_var + norm.eps

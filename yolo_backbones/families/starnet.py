@@ -1,9 +1,9 @@
 """StarNet: the star operation, an element-wise product of two linear maps.
 
 Ma et al., "Rewrite the Stars", CVPR 2024. https://arxiv.org/abs/2403.19967
-Differs from the paper: each block's first depthwise convolution starts near the identity; else nothing in the published
-variants. In a YAML row, convolutions before a BatchNorm have no bias by default, since BatchNorm would cancel it, and a
-stage whose channels change begins with a 1x1 convolution.
+Differs from the paper: each block's first depthwise convolution starts near the identity, stem and downsampling start
+small; else nothing in the published variants. In a YAML row, convolutions before a BatchNorm have no bias by default,
+since BatchNorm would cancel it, and a stage whose channels change begins with a 1x1 convolution.
 The file is long, since one paper is one file.
 """
 
@@ -21,7 +21,7 @@ from ..layers.conv import ConvBN, EntryConvBN
 from ..layers.csp import C2fOf, C3k2Of
 from ..layers.fold import set_weights
 from ..layers.in_place import activate, add, multiply
-from ..layers.initialisation import start_as_identity, start_small
+from ..layers.initialisation import start_as_identity, start_quick, start_small
 from ..layers.memory_format import channels_last
 from ..layers.merge import Mergeable, rewriting
 from ..layers.stochastic_depth import drop_path as _drop_path
@@ -59,6 +59,7 @@ class StarStem(EntryConvBN):
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 2, act: str = "relu6", bias: bool = False) -> None:
         checks.convolution("StarStem", c1, c2, k, s, bias)
         super().__init__(c1, c2, k, s, act=checks.activation("StarStem", act), bias=bias)
+        start_quick(self.conv)
 
 
 @register(like="Conv")
@@ -85,6 +86,7 @@ class StarDown(EntryConvBN):
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 2, bias: bool = False) -> None:
         checks.convolution("StarDown", c1, c2, k, s, bias)
         super().__init__(c1, c2, k, s, bias=bias)
+        start_quick(self.conv)
 
 
 class StarBlock(Mergeable):
