@@ -5,12 +5,19 @@ import torch
 from torch import nn
 from ultralytics.nn.tasks import DetectionModel
 
+from yolo_backbones.align.detectors import like
 from yolo_backbones.families.fasternet import FasterBlock
 from yolo_backbones.families.lsknet import LSKBlock
 from yolo_backbones.families.sknet import SKUnit
-from yolo_backbones.families.starnet import StarBlock
+from yolo_backbones.families.starnet import StarBlock, StarDown, StarStem
 from yolo_backbones.families.vanillanet import VanillaBlock
-from yolo_backbones.layers.initialisation import start_as_identity, start_small
+from yolo_backbones.layers.initialisation import (
+    at_full_size,
+    relative_size,
+    start_as_identity,
+    start_quick,
+    start_small,
+)
 
 
 def blocks(name, kind):
@@ -59,10 +66,30 @@ def test_kernels_that_stand_in_a_chain_start_near_the_identity(name, kind, conv)
         assert rest.abs().max() < 0.5
 
 
+@pytest.mark.parametrize("kind", [StarStem, StarDown])
+def test_stem_and_downsampling_start_at_a_quarter_of_torchs_size(kind):
+    for layer in blocks("yolov8n-starnet", kind):
+        assert relative_size(layer.conv.weight).item() == pytest.approx(0.25, rel=0.15)
+
+
+@pytest.mark.parametrize("kind", [StarStem, StarDown])
+def test_an_alignment_starts_at_torchs_size(kind):
+    """The same weights otherwise, so one from before the quick start is repeated to the bit."""
+    usual = blocks("yolov8n-starnet", kind)
+    with at_full_size():
+        full = blocks("yolov8n-starnet", kind)
+    for one, other in zip(usual, full, strict=True):
+        assert torch.equal(4 * one.conv.weight, other.conv.weight)
+    teacher = DetectionModel("yolov8n.yaml", verbose=False)
+    aligned = [module for module in like(teacher, "yolov8n-starnet.yaml").modules() if isinstance(module, kind)]
+    for layer in aligned:
+        assert relative_size(layer.conv.weight).item() == pytest.approx(1, rel=0.15)
+
+
 def test_starts_are_set_and_not_trained():
     """They write to parameters that need gradients already, and leave no graph behind."""
     conv = nn.Conv2d(8, 8, 3, padding=1, groups=8)
-    for start in (start_small, start_as_identity):
+    for start in (start_small, start_as_identity, start_quick):
         start(conv)
         assert conv.weight.is_leaf
         assert conv.weight.requires_grad

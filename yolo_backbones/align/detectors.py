@@ -11,6 +11,7 @@ import torch
 from ultralytics import YOLO
 from ultralytics.nn.tasks import yaml_model_load
 
+from ..layers.initialisation import at_full_size
 from ..messages import first_line
 from . import junction
 from .adapters import inserted
@@ -53,7 +54,8 @@ def like(teacher: Model, config: str | Path | Mapping[str, Any], verbose: bool =
     found = deepcopy(dict(config)) if isinstance(config, Mapping) else yaml_model_load(config)
     found |= {key: teacher.yaml[key] for key in _HEAD if key in teacher.yaml}
     channels = teacher.yaml.get("channels", teacher.yaml.get("ch", 3))
-    return type(teacher)(found, ch=channels, nc=teacher.model[-1].nc, verbose=verbose)
+    with at_full_size():
+        return type(teacher)(found, ch=channels, nc=teacher.model[-1].nc, verbose=verbose)
 
 
 def student_of(teacher: Model, source: str, adapters: bool) -> tuple[Model, junction.Junction]:

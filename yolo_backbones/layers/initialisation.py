@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import nn
 
 # Of the size with which torch begins, in front of a BatchNorm. benchmarks/README.md, "A fourth round"
 SHARE = 0.25
+
+_quick = ContextVar("quick", default=True)
 
 
 def relative_size(weight: torch.Tensor) -> torch.Tensor:
@@ -28,8 +34,23 @@ def start_quick(conv: nn.Conv2d, share: float = SHARE) -> None:
         conv: the convolution.
         share: of the size that it has.
     """
-    with torch.no_grad():
-        conv.weight *= share
+    if _quick.get():
+        with torch.no_grad():
+            conv.weight *= share
+
+
+@contextmanager
+def at_full_size() -> Iterator[None]:
+    """Leave what is built within at torch's size where it would `start_quick`.
+
+    An alignment takes thousands of steps at a high rate. It comes nearer to the teacher's maps from a quick start, and
+    is a worse start for the training behind it (`benchmarks/README.md`, "A fourth round").
+    """
+    token = _quick.set(False)
+    try:
+        yield
+    finally:
+        _quick.reset(token)
 
 
 def start_small(module: nn.Module, std: float = 0.02) -> None:
