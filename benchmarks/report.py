@@ -4,9 +4,10 @@
 
 Reads the shipped configs, and the tables in `results/`. These are what `models.py`, `reference.py`, `roofline.py`,
 `training.py`, `growth.py` and `transfer.py` write when they are run without options; `learn.csv` of `learn.py`, and of
-the drawn shapes as `learn-shapes.csv`; `transfer.csv` of `transfer.py --labelled 16 64 --classified --families starnet`
-as `transfer-labelled.csv`; and on a GPU those of `training.py --device 0 --imgsz 640 --batch 16` and `yolo-backbones
-bench ... --device 0 --imgsz 640 --batch 1` and 32. Each table says which machine it is from.
+the drawn shapes as `learn-shapes.csv`, with `--optimizer SGD` as `learn-shapes-sgd.csv`; `transfer.csv` of `transfer.py
+--labelled 16 64 --classified --families starnet` as `transfer-labelled.csv`; and on a GPU those of `training.py
+--device 0 --imgsz 640 --batch 16` and `yolo-backbones bench ... --device 0 --imgsz 640 --batch 1` and 32. Each table
+says which machine it is from.
 """
 
 from __future__ import annotations
@@ -181,11 +182,13 @@ def compared() -> Iterator[str]:
 
 
 def learned_shapes() -> Iterator[str]:
-    """Return what each model learned of drawn shapes, as `learn.py --data shapes.yaml` wrote it."""
-    yield "| | mAP50-95 | of stock |"
-    yield "|---|---|---|"
+    """Return what each model learned of drawn shapes with Ultralytics' choice and with SGD, from `learn.py`."""
+    yield "| | `optimizer=auto`: AdamW at 0.0011 | of stock | `optimizer=SGD lr0=0.01` | of stock |"
+    yield "|---|---|---|---|---|"
+    sgd = {row["model"]: row for row in read("learn-shapes-sgd")}
     for row in read("learn-shapes"):
-        yield f"| `{row['model']}` | {_score(row)} | {float(row['ratio']):.2f} |"
+        cells = [f"{_score(one)} | {float(one['ratio']):.2f}" for one in (row, sgd[row["model"]])]
+        yield f"| `{row['model']}` | {' | '.join(cells)} |"
 
 
 def transfer() -> Iterator[str]:
