@@ -33,16 +33,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--imgsz", type=int, default=224)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--optimizer", help="with --lr0; Ultralytics chooses by default: AdamW at a low rate, so short")
-    parser.add_argument("--lr0", type=float, default=0.01)
+    parser.add_argument("--optimizer", default="auto", help="Ultralytics' own choice by default, or SGD at 0.01")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="several: means are compared")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="models trained at once, a thread each")
     parser.add_argument("--out", type=Path, default=Path("runs/learn"))
     args = parser.parse_args()
 
-    arguments = {"imgsz": args.imgsz, "batch": args.batch, "pretrained": False, "workers": 0, "plots": False}
-    if args.optimizer:
-        arguments |= {"optimizer": args.optimizer, "lr0": args.lr0}
+    arguments = {
+        "imgsz": args.imgsz, "batch": args.batch, "optimizer": args.optimizer, "pretrained": False, "workers": 0,
+        "plots": False,
+    }  # fmt: skip
     where = compare.Where("cpu", args.jobs)
     records = compare.compare(args.models, args.data, args.epochs, args.seed, arguments, args.out, where)
     for record in compare.failed(records):

@@ -398,11 +398,12 @@ def test_the_same_again_trains_nothing_and_another_is_refused(teacher, images, t
         align("yolov8n-fasternet.yaml", *asked[1:], arguments={**FAST, "epochs": 1})
     (tmp_path / "run" / "training" / "weights" / "last.pt").unlink()
     align(*asked, arguments={**FAST, "epochs": 1})  # trained anew
-    (tmp_path / "run" / "training" / "distances.json").write_text('{"before": {')
-    with pytest.raises(
-        ValueError, match=r"distances\.json cannot be read \(.*\); choose another --run, or add --fresh"
-    ):
-        align(*asked, arguments={**FAST, "epochs": 1})
+    for damaged in ('{"before": {', "", "[1]"):
+        (tmp_path / "run" / "training" / "distances.json").write_text(damaged)
+        with pytest.raises(
+            ValueError, match=r"distances\.json cannot be read \(.*\); choose another --run, or add --fresh"
+        ):
+            align(*asked, arguments={**FAST, "epochs": 1})
     align(*asked, fresh=True, arguments={**FAST, "epochs": 1})
     assert (tmp_path / "run" / "training" / "results.csv").stat().st_mtime_ns > table
     plan.write_text("{")

@@ -50,7 +50,7 @@ def _opened(path: str) -> Model:
 
 
 def like(teacher: Model, config: str | Path | Mapping[str, Any], verbose: bool = False) -> Model:
-    """Build a detector from a config, with the head of a teacher."""
+    """Build a detector from a config, with the head of a teacher; what is random in it is of torch's size."""
     found = deepcopy(dict(config)) if isinstance(config, Mapping) else yaml_model_load(config)
     found |= {key: teacher.yaml[key] for key in _HEAD if key in teacher.yaml}
     channels = teacher.yaml.get("channels", teacher.yaml.get("ch", 3))

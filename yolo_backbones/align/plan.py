@@ -50,7 +50,7 @@ class Plan:
             for file in there:
                 shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
             return
-        known = _read(folder)
+        known = read_object(folder / FILE)
         if known is None:
             if there:
                 raise ValueError(f"{folder} holds other files and no alignment; choose another folder with --run")
@@ -80,12 +80,12 @@ class Plan:
     @staticmethod
     def finish(folder: Path) -> None:
         """Note that the training has ended."""
-        _write(folder, {**(_read(folder) or {}), "finished": True})
+        _write(folder, {**(read_object(folder / FILE) or {}), "finished": True})
 
     @staticmethod
     def unreadable(folder: Path) -> list[str]:
         """Return the pictures that were left out."""
-        return list((_read(folder) or {}).get("unreadable", []))
+        return list((read_object(folder / FILE) or {}).get("unreadable", []))
 
 
 def unfinished(folder: Path) -> Path | None:
@@ -94,15 +94,21 @@ def unfinished(folder: Path) -> Path | None:
     return last if last.is_file() else None
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    file = folder / FILE
+def read_object(file: Path) -> dict[str, Any] | None:
+    """Read a JSON object of a run; None if there is no such file.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise ValueError(f"{file} cannot be read ({error}); choose another --run, or add --fresh") from None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} cannot be read (it holds no object); choose another --run, or add --fresh")
+    return found
 
 
 def _write(folder: Path, content: Mapping[str, Any]) -> None:

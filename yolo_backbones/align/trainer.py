@@ -21,6 +21,7 @@ from .detectors import like, load_teacher
 from .distance import Moments, Unexplained, squared
 from .junction import Model
 from .pictures import UnlabelledDataset
+from .plan import read_object
 
 # Off in an alignment, and why.
 OFF = {
@@ -184,13 +185,7 @@ def read_distances(training: Path) -> dict[str, dict[str, float]]:
     Raises:
         ValueError: its file is damaged.
     """
-    file = training / _DISTANCES
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read ({error}); choose another --run, or add --fresh") from None
+    return read_object(training / _DISTANCES) or {}
 
 
 def _shown(shares: dict[str, float]) -> str:

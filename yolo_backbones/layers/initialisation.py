@@ -9,7 +9,8 @@ from contextvars import ContextVar
 import torch
 from torch import nn
 
-# Of the size with which torch begins, in front of a BatchNorm. benchmarks/README.md, "A fourth round"
+# Of the size with which torch begins, in front of a BatchNorm. benchmarks/README.md, "A fourth round" for a start, "How
+# the alignment was chosen" for what is aligned
 SHARE = 0.25
 
 _quick = ContextVar("quick", default=True)
@@ -24,19 +25,15 @@ def relative_size(weight: torch.Tensor) -> torch.Tensor:
     return weight.square().mean().sqrt() * (3 * weight[0].numel()) ** 0.5
 
 
-def start_quick(conv: nn.Conv2d, share: float = SHARE) -> None:
+def start_quick(conv: nn.Conv2d) -> None:
     """Make a convolution small that a BatchNorm reads, so that it learns faster.
 
-    BatchNorm divides by the deviation of what it gets, so the size changes nothing of what comes out. A step of AdamW
-    is as large as the rate, whatever the weight, and turns a small weight further.
-
-    Args:
-        conv: the convolution.
-        share: of the size that it has.
+    BatchNorm divides by the deviation of what it gets, so the size changes nothing of what comes out, but for its eps.
+    A step of AdamW is as large as the rate, whatever the weight, and turns a small weight further.
     """
     if _quick.get():
         with torch.no_grad():
-            conv.weight *= share
+            conv.weight *= SHARE
 
 
 @contextmanager
